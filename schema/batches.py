@@ -1,0 +1,98 @@
+"""Training batches: made by the threshold or by a person, run through the same event.
+
+A question is *open* if it is labelled, consented to and not yet in a batch. Making a batch takes all open questions,
+so that no two batches hold the same one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
+
+from schema.errors import Conflict, NotFound
+from schema.events import TrainingRequested, uuid7
+from schema.outbox import enqueue
+from schema.tables import intent_model_training_batches as batches
+from schema.tables import intent_user_questions as questions
+from schema.tables import utc_now
+from schema.topics import TRAINING_REQUESTED
+
+Task = Literal["fine_tune", "extract_keywords"]
+Trigger = Literal["threshold", "manual"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch that was just made."""
+
+    batch_id: str
+    question_count: int
+    labeled_count: int
+
+
+def is_open() -> ColumnElement[bool]:
+    """The questions that the next batch takes."""
+    return and_(
+        questions.c.training_status == "pending",
+        questions.c.is_labeled,
+        questions.c.consent_training,
+        questions.c.training_batch_id.is_(None),
+    )
+
+
+def count_open(connection: Connection) -> int:
+    """Distinct open questions: copies of one text count once."""
+    return connection.execute(select(func.count(questions.c.text_hash.distinct())).where(is_open())).scalar_one()
+
+
+def make_batch(
+    connection: Connection, *, task: Task, trigger: Trigger, description: str = "", options: dict[str, Any] | None = None
+) -> Batch:
+    """Append a pending batch; a ``fine_tune`` takes all open questions as members. The caller holds the lock ``trigger``.
+
+    Raises:
+        Conflict: there is nothing to train on.
+    """
+    batch_id = f"b-{uuid7()}"
+    taken, distinct = 0, 0
+    if task == "fine_tune":
+        distinct = count_open(connection)
+        if distinct == 0:
+            raise Conflict("nothing_labeled", "no labelled, consented question waits for training: label some first")
+        values = {"training_batch_id": batch_id, "updated_at": utc_now()}
+        taken = connection.execute(update(questions).where(is_open()).values(values)).rowcount
+    row = {
+        "batch_id": batch_id,
+        "description": description,
+        "question_count": taken,
+        "labeled_count": distinct,
+        "training_status": "pending",
+        "trigger": trigger,
+        "task": task,
+        "options": options or {},
+        "created_at": utc_now(),
+    }
+    connection.execute(batches.insert(), row)
+    return Batch(batch_id, taken, distinct)
+
+
+def request_run(connection: Connection, batch_id: str, *, auto_extract_keywords: bool = True) -> Row[Any]:
+    """Queue ``training.requested`` for a pending batch; a repeat changes nothing. Returns the batch's row as it was.
+
+    Raises:
+        NotFound: no such batch.
+        Conflict: the batch has ended.
+    """
+    batch = connection.execute(select(batches).where(batches.c.batch_id == batch_id).with_for_update()).one_or_none()
+    if batch is None:
+        raise NotFound("unknown_batch", f"there is no batch {batch_id}", "batch_id")
+    if batch.training_status in {"completed", "rejected", "failed"}:
+        raise Conflict("batch_ended", f"batch {batch_id} is {batch.training_status}: make a new one", "batch_id")
+    if not batch.requested:
+        values = {"requested": True, "auto_extract_keywords": auto_extract_keywords}
+        connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
+        event = TrainingRequested(batch_id=batch_id, task=batch.task, trigger=batch.trigger)
+        enqueue(connection, TRAINING_REQUESTED, event, key=batch_id)
+    return batch

@@ -1,0 +1,141 @@
+"""Create what is missing, change nothing else: the database, its tables, the topics. May be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from schema.database import add_locks, classify, open_engine
+from schema.errors import ConfigError, TransientError
+from schema.producer import client_config
+from schema.settings import Settings
+from schema.tables import LOCKS, metadata
+from schema.topics import DEAD_LETTER_RETENTION_MS, TOPICS
+
+MIGRATIONS: Final = Path(__file__).with_name("migrations")
+
+
+def migrate_database(engine: Engine) -> None:
+    """Bring the tables to the newest revision and make the lock rows.
+
+    Raises:
+        ConfigError: the server refused (unknown database, missing grant).
+        TransientError: the server is away.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            add_locks(connection)
+    except DBAPIError as error:
+        raise classify(error) from error
+
+
+def create_database(url: str) -> None:
+    """Create the database that `url` names, if the server lacks it and the user may."""
+    parsed = make_url(url)
+    name = parsed.database or ""
+    if not name.replace("_", "").isalnum():
+        raise ConfigError(f"INTENTLOOP_DATABASE_URL names no usable database: {name!r}")
+    engine = open_engine(parsed.set(database="").render_as_string(hide_password=False))
+    try:
+        with engine.begin() as connection:
+            connection.execute(text(f"CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"))
+    except DBAPIError as error:
+        raise ConfigError(f"the database {name} cannot be created: {classify(error)}") from None
+    finally:
+        engine.dispose()
+
+
+def wanted_topics(settings: Settings) -> dict[str, NewTopic]:
+    """Every topic by name, dead-letter topics too."""
+    wanted = {}
+    for topic in TOPICS:
+        layout: dict[str, str] = {"cleanup.policy": topic.cleanup}
+        if topic.cleanup == "delete":
+            layout["retention.ms"] = str(topic.retention_ms)
+        wanted[topic.name(settings.topic_prefix)] = _new(settings, topic.name(settings.topic_prefix), topic.partitions, layout)
+        if topic.dead_letters:
+            name = topic.dead_letter_name(settings.topic_prefix)
+            layout = {"cleanup.policy": "delete", "retention.ms": str(DEAD_LETTER_RETENTION_MS)}
+            wanted[name] = _new(settings, name, 1, layout)
+    return wanted
+
+
+def _new(settings: Settings, name: str, partitions: int, layout: dict[str, str]) -> NewTopic:
+    return NewTopic(name, num_partitions=partitions, replication_factor=settings.replication_factor, config=layout)
+
+
+def migrate_topics(settings: Settings) -> list[str]:
+    """Create the topics that are missing; returns their names.
+
+    Raises:
+        ConfigError: a topic exists with another partition count or cleanup policy; all of them are named.
+        TransientError: the cluster did not answer.
+    """
+    admin = AdminClient(client_config(settings))
+    wanted = wanted_topics(settings)
+    try:
+        present = admin.list_topics(timeout=15).topics
+        missing = [topic for name, topic in wanted.items() if name not in present]
+        for future in admin.create_topics(missing).values() if missing else ():
+            _ignore_existing(future)
+        faults = list(_wrong_layouts(admin, wanted, {n: len(t.partitions) for n, t in present.items()}))
+    except KafkaException as error:
+        raise TransientError(f"Kafka at {settings.kafka} does not answer: {error.args[0].str()}") from None
+    if faults:
+        raise ConfigError("topics are laid out otherwise than intentloop needs: " + "; ".join(faults))
+    return [topic.topic for topic in missing]
+
+
+def _ignore_existing(future: object) -> None:
+    try:
+        future.result()  # type: ignore[attr-defined]
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise
+
+
+def _wrong_layouts(admin: AdminClient, wanted: dict[str, NewTopic], partitions: dict[str, int]) -> Iterator[str]:
+    """Say where an existing topic differs from what is wanted, and what to do."""
+    existing = [name for name in wanted if name in partitions]
+    for name in existing:
+        if partitions[name] != wanted[name].num_partitions:
+            yield f"{name} has {partitions[name]} partitions, not {wanted[name].num_partitions}"
+    if not existing:
+        return
+    found = admin.describe_configs([ConfigResource(ResourceType.TOPIC, name) for name in existing])
+    for resource, future in found.items():
+        policy = future.result()["cleanup.policy"].value
+        needed = (wanted[resource.name].config or {})["cleanup.policy"]
+        if policy != needed:
+            yield f"{resource.name} has cleanup.policy={policy}, not {needed}"
+
+
+def tables_sql() -> str:
+    """All tables as SQL for MySQL and MariaDB: the text of ``create_intent_training_tables.sql``."""
+    dialect = mysql.dialect()
+    parts = ["-- Made by `intentloop migrate --sql` from schema/tables.py. For mysql < FILE.\nSET NAMES utf8mb4;"]
+    for table in metadata.sorted_tables:
+        create = str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)).strip()
+        parts.append(f"{create};")
+        parts += [f"{str(CreateIndex(index).compile(dialect=dialect)).strip()};" for index in sorted(table.indexes, key=_name)]
+    rows = ", ".join(f"('{name}')" for name in LOCKS)
+    parts.append(f"INSERT IGNORE INTO intent_locks (name) VALUES {rows};")
+    return "\n\n".join("\n".join(line.rstrip() for line in part.splitlines()) for part in parts) + "\n"
+
+
+def _name(index: object) -> str:
+    return str(getattr(index, "name", ""))

@@ -1,0 +1,280 @@
+"""The tables. Names and columns are the users' own; what was added is said beside it.
+
+Every text column compares by code point (``utf8mb4_bin``): a case-insensitive unique key would call 'a' and 'A' one keyword.
+Moments are ``DATETIME(6)`` in UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.mysql import BINARY, DATETIME, LONGTEXT
+from sqlalchemy.types import TypeEngine
+
+metadata: Final = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
+)
+_OPTIONS: Final[dict[str, Any]] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+
+
+def utc_now() -> datetime:
+    """Now, as the tables keep it: UTC without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _moment(name: str, *, nullable: bool = False) -> Column[datetime]:
+    return Column(name, DATETIME(fsp=6), nullable=nullable)
+
+
+def _json() -> TypeEngine[Any]:
+    return JSON(none_as_null=True)
+
+
+def _id() -> Column[int]:
+    return Column("id", BigInteger, primary_key=True, autoincrement=True)
+
+
+intent_user_questions: Final = Table(
+    "intent_user_questions",
+    metadata,
+    _id(),
+    Column("event_id", BINARY(16), nullable=False),
+    Column("question", Text, nullable=False),
+    Column("text_hash", BINARY(16), nullable=False, comment="added: equal for copies of a question, decides the held-out split"),
+    Column("user_id", String(128)),
+    Column("session_id", String(128)),
+    Column("solar_date", Date),
+    Column("solar_time", String(16)),
+    Column("gender", String(16)),
+    Column("intents", _json()),
+    Column("confidence", Numeric(5, 4)),
+    Column("rule_types", _json()),
+    Column("time_intent", _json()),
+    Column("keywords", _json()),
+    Column("method", String(32)),
+    Column("response_time_ms", Integer),
+    Column("is_fortune_related", Boolean),
+    Column("is_ambiguous", Boolean),
+    Column("reasoning", Text),
+    Column("is_labeled", Boolean, nullable=False, server_default=text("0")),
+    Column("correct_intent", _json()),
+    Column("correct_time_intent", _json()),
+    Column("labeler_id", String(64)),
+    _moment("labeled_at", nullable=True),
+    Column("training_status", String(16), nullable=False, server_default="pending", comment="pending, used or skipped"),
+    Column("training_batch_id", String(64)),
+    Column("training_model_version", String(64)),
+    Column("model_version", String(64), comment="added: the version that answered"),
+    Column("rules_revision", Integer, comment="added"),
+    Column("matched_rules", _json(), comment="added: [{keyword, intent}]"),
+    Column("consent_training", Boolean, nullable=False, comment="added: as the question said, or the default"),
+    Column("consent_stated", Boolean, nullable=False, comment="added: whether the question said anything of consent"),
+    _moment("asked_at"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    UniqueConstraint("event_id"),
+    Index("ix_questions_queue", "is_labeled", "training_status", "confidence", "id"),
+    Index("ix_questions_training", "training_status", "is_labeled", "text_hash"),
+    Index("ix_questions_batch", "training_batch_id"),
+    Index("ix_questions_user", "user_id"),
+    **_OPTIONS,
+)
+
+intent_keyword_rules: Final = Table(
+    "intent_keyword_rules",
+    metadata,
+    _id(),
+    Column("keyword", String(64), nullable=False),
+    Column("intent", String(32), nullable=False),
+    Column("confidence_boost", Numeric(5, 4), nullable=False),
+    Column("source", String(16), nullable=False, comment="auto or manual"),
+    Column("usage_count", BigInteger, nullable=False, server_default=text("0")),
+    Column("success_count", BigInteger, nullable=False, server_default=text("0")),
+    Column("failure_count", BigInteger, nullable=False, server_default=text("0"), comment="added"),
+    Column("support", Integer, nullable=False, server_default=text("0"), comment="added: labelled questions it stood in"),
+    Column("revision_added", Integer, nullable=False, server_default=text("0"), comment="added"),
+    Column("retired_reason", String(255), comment="added"),
+    Column("enabled", Boolean, nullable=False, server_default=text("1")),
+    _moment("created_at"),
+    _moment("updated_at"),
+    UniqueConstraint("keyword", "intent"),
+    **_OPTIONS,
+)
+
+intent_keyword_counts: Final = Table(
+    "intent_keyword_counts",
+    metadata,
+    Column("keyword", String(64), primary_key=True),
+    Column("intent", String(32), primary_key=True),
+    Column("total", BigInteger, nullable=False),
+    _moment("updated_at"),
+    Index("ix_counts_total", "total"),
+    **_OPTIONS,
+)
+
+intent_model_training_batches: Final = Table(
+    "intent_model_training_batches",
+    metadata,
+    _id(),
+    Column("batch_id", String(64), nullable=False),
+    Column("model_version", String(64)),
+    Column("description", String(500)),
+    Column("question_count", Integer, nullable=False, server_default=text("0"), comment="labelled questions it was made of"),
+    Column("labeled_count", Integer, nullable=False, server_default=text("0"), comment="distinct ones among them"),
+    Column("training_status", String(16), nullable=False, comment="pending, training, completed, rejected or failed"),
+    _moment("training_start_time", nullable=True),
+    _moment("training_end_time", nullable=True),
+    Column("training_duration_sec", Numeric(12, 3)),
+    Column("model_accuracy", Numeric(5, 4), comment="held-out exact-match accuracy of the candidate"),
+    Column("model_path", String(500)),
+    Column("training_log", LONGTEXT),
+    Column("error_message", Text),
+    Column("trigger", String(16), nullable=False, comment="added: threshold or manual"),
+    Column("metrics", _json(), comment="added: serving and candidate on the same held-out rows, and the gate's verdict"),
+    Column("task", String(32), nullable=False, comment="added: fine_tune or extract_keywords"),
+    Column("auto_extract_keywords", Boolean, nullable=False, server_default=text("1"), comment="added"),
+    Column("options", _json(), comment="added: min_confidence and limit of an extraction"),
+    Column("attempt", Integer, nullable=False, server_default=text("0"), comment="added: fencing token of the running trainer"),
+    Column("requested", Boolean, nullable=False, server_default=text("0"), comment="added: training.requested was written"),
+    Column("parent_version", String(64), comment="added: the version whose weights it starts from"),
+    Column("progress", _json(), comment="added: the last training.progress"),
+    Column("rules_extracted", Integer, comment="added"),
+    _moment("created_at"),
+    UniqueConstraint("batch_id"),
+    **_OPTIONS,
+)
+
+intent_model_versions: Final = Table(
+    "intent_model_versions",
+    metadata,
+    _id(),
+    Column("version", String(64), nullable=False),
+    Column("model_name", String(128), nullable=False),
+    Column("model_path", String(500), nullable=False, comment="URL of the artefact"),
+    Column("base_model", String(255), nullable=False),
+    Column("parent_version", String(64)),
+    Column("training_batch_id", String(64)),
+    Column("question_count", Integer, nullable=False, server_default=text("0")),
+    Column("accuracy", Numeric(5, 4)),
+    Column("metrics", _json()),
+    Column("gate_passed", Boolean, nullable=False, comment="added"),
+    Column("rules_revision", Integer, nullable=False, comment="added: the rules inside the artefact"),
+    Column("manifest_sha256", String(64), nullable=False),
+    Column("is_active", Boolean, nullable=False, server_default=text("0")),
+    _moment("deployed_at", nullable=True),
+    Column("description", String(500)),
+    _moment("created_at"),
+    UniqueConstraint("version"),
+    **_OPTIONS,
+)
+
+intent_label_history: Final = Table(
+    "intent_label_history",
+    metadata,
+    _id(),
+    Column("event_id", BINARY(16), nullable=False),
+    Column("question_id", BigInteger, ForeignKey("intent_user_questions.id"), nullable=False),
+    Column("correct_intent", _json(), nullable=False),
+    Column("correct_time_intent", _json()),
+    Column("labeler_id", String(64), nullable=False),
+    _moment("labeled_at"),
+    _moment("applied_at"),
+    UniqueConstraint("event_id"),
+    Index("ix_label_history_question", "question_id"),
+    comment="append-only",
+    **_OPTIONS,
+)
+
+intent_model_activations: Final = Table(
+    "intent_model_activations",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True, comment="the generation"),
+    Column("version", String(64), nullable=False),
+    Column("rules_revision", Integer, nullable=False),
+    Column("traffic", Integer, nullable=False),
+    Column("mode", String(16), nullable=False),
+    Column("activated_by", String(64), nullable=False),
+    Column("reason", String(500), nullable=False),
+    _moment("activated_at"),
+    comment="append-only",
+    **_OPTIONS,
+)
+
+outbox: Final = Table(
+    "outbox",
+    metadata,
+    _id(),
+    Column("event_id", BINARY(16), nullable=False, comment="id of the CloudEvent; a repeat of a publish keeps it"),
+    Column("topic", String(100), nullable=False, comment="without the prefix"),
+    Column("record_key", String(128), nullable=False),
+    Column("event", LONGTEXT, nullable=False, comment="the event's data, JSON"),
+    Column("traceparent", String(64)),
+    _moment("created_at"),
+    comment="rows are deleted once the broker has acknowledged them",
+    **_OPTIONS,
+)
+
+api_keys: Final = Table(
+    "api_keys",
+    metadata,
+    _id(),
+    Column("prefix", String(16), nullable=False),
+    Column("secret_sha256", BINARY(32), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("description", String(255)),
+    _moment("created_at"),
+    _moment("expires_at", nullable=True),
+    _moment("revoked_at", nullable=True),
+    _moment("last_used_at", nullable=True),
+    UniqueConstraint("prefix"),
+    **_OPTIONS,
+)
+
+audit_log: Final = Table(
+    "audit_log",
+    metadata,
+    _id(),
+    Column("actor", String(64), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("object", String(128), nullable=False),
+    Column("detail", _json()),
+    _moment("created_at"),
+    comment="append-only",
+    **_OPTIONS,
+)
+
+consent_withdrawals: Final = Table(
+    "consent_withdrawals",
+    metadata,
+    Column("user_id", String(128), primary_key=True),
+    _moment("withdrawn_at"),
+    _moment("created_at"),
+    **_OPTIONS,
+)
+
+intent_locks: Final = Table(
+    "intent_locks",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    comment="rows to lock: what only one process may do at a time holds one until its transaction ends",
+    **_OPTIONS,
+)
+LOCKS: Final = ("trigger", "activation", "relay")
