@@ -6,9 +6,11 @@ Error numbers: MySQL reference manual, "Server Error Message Reference" and "Inn
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, make_url, select, text
@@ -19,10 +21,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from schema.errors import ConfigError, EventError, IntentLoopError, TransientError
 from schema.tables import LOCKS, intent_locks
 
-REPEAT_AT_ONCE: Final = frozenset({1205, 1213})
-"""Lock wait timeout, deadlock: roll back and run the whole transaction again."""
+REPEAT_AT_ONCE: Final = frozenset({1062, 1205, 1213})
+"""Another was faster (duplicate key, lock wait timeout, deadlock): roll back and run the whole transaction again."""
 
-REFUSED_DATA: Final = frozenset({1048, 1062, 1264, 1265, 1292, 1366, 1406, 1452, 3140, 4025})
+REFUSED_DATA: Final = frozenset({1048, 1264, 1265, 1292, 1366, 1406, 1452, 3140, 4025})
 """The row itself is at fault: repeating cannot help."""
 
 _ATTEMPTS: Final = 5
@@ -51,6 +53,7 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
             pool_recycle=1800,
             pool_timeout=10,
             hide_parameters=True,
+            json_serializer=partial(json.dumps, ensure_ascii=False, separators=(",", ":")),  # Chinese stays searchable
             connect_args={
                 "connect_timeout": 10,
                 "read_timeout": 30,

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from schema.errors import EventError
 from schema.taxonomy import MAX_INTENTS, NON_FORTUNE, Intent
@@ -50,7 +50,8 @@ Moment = Annotated[datetime, AfterValidator(_utc)]
 Intents = Annotated[list[Intent], Field(min_length=1, max_length=MAX_INTENTS), AfterValidator(_valid_intents)]
 Year = Annotated[int, Field(ge=1000, le=9999)]
 Identifier = Annotated[str, Field(min_length=1, max_length=128)]
-Keyword = Annotated[str, Field(min_length=1, max_length=64)]
+Keyword = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+"""Without outer blanks: the database compares as if they were not there."""
 Score = Annotated[float, Field(ge=0, le=1)]
 
 

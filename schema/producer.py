@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
@@ -59,14 +60,21 @@ class EventProducer:
         self._poller.start()
 
     def send(
-        self, topic: Topic, event: Event, *, key: str, event_id: str | None = None, traceparent: str | None = None
+        self,
+        topic: Topic,
+        event: Event,
+        *,
+        key: str,
+        event_id: str | None = None,
+        traceparent: str | None = None,
+        at: datetime | None = None,
     ) -> Future[None]:
         """Send `event`; the future ends when the broker has it.
 
         Raises:
             BufferFull: nothing was taken; the future of an accepted event fails with `TransientError` instead.
         """
-        envelope = wrap(event, source=self._source, event_id=event_id, traceparent=traceparent)
+        envelope = wrap(event, source=self._source, event_id=event_id, traceparent=traceparent, at=at)
         headers = [("content-type", CONTENT_TYPE.encode())]
         return self.send_raw(topic.name(self._prefix), encode(envelope), key=key.encode(), headers=headers)
 

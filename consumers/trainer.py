@@ -1,0 +1,243 @@
+"""The trainer: runs one batch at a time in a child process, and writes down what came of it.
+
+torch lives in that child alone. While it works the trainer keeps its place in the consumer group, passes its progress on,
+and can be killed at any moment: the event comes again, the batch is found in state ``training`` and is run again under the
+same version name, with a higher attempt number that keeps a zombie from writing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import Counter, Histogram
+from sqlalchemy import Connection, Engine, update
+
+from consumers.registry import register_version
+from consumers.training_data import Run, begin, finish, holds, save_rules, unfinished, write_rows
+from inference.artefact import TRAINING, fetch, manifest_sha256, publish, read_manifest
+from schema.activations import activate
+from schema.database import in_transaction
+from schema.errors import ArtefactError, TrainingError, TransientError
+from schema.events import Envelope, TrainingProgress, TrainingRequested
+from schema.outbox import enqueue
+from schema.settings import Settings
+from schema.tables import intent_model_training_batches as batches
+from schema.topics import TRAINING_PROGRESS
+
+log = logging.getLogger(__name__)
+RUNS = Counter("intentloop_training_runs", "batches by how they ended", ["outcome"])
+SECONDS = Histogram("intentloop_training_duration_seconds", "one training", buckets=(5, 15, 30, 60, 120, 300, 900, 3600))
+PROGRESS_EVERY = 1.0
+
+
+class Stopped(TransientError):
+    """The trainer is ending: the batch is left as it is, and the next trainer runs it again."""
+
+
+class Trainer:
+    """Handles `training.requested`.
+
+    Args:
+        command: how the child is called; the arguments of ``intentloop train`` follow.
+        keep_alive: called about five times a second while the child works.
+        stopping: ends the child and leaves the batch for the next trainer.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        *,
+        command: tuple[str, ...] = (sys.executable, "-m", "intentloop", "train"),
+        environ: dict[str, str] | None = None,
+    ) -> None:
+        self.keep_alive: Callable[[], None] = lambda: None
+        self.stopping = threading.Event()
+        self._engine = engine
+        self._settings = settings
+        self._command = command
+        self._environ = environ
+
+    def handle(self, envelope: Envelope[TrainingRequested]) -> None:
+        """Run the batch; a repeat of the event finds it ended and does nothing."""
+        self.train(envelope.data.batch_id)
+
+    def resume(self) -> None:
+        """Run again what a dead trainer left in state ``training``. Called when this one gets the partition."""
+        for batch_id in in_transaction(self._engine, unfinished):
+            log.info("batch %s was left in training: running it again", batch_id)
+            self.train(batch_id)
+
+    def train(self, batch_id: str) -> None:
+        """Run one batch to its end.
+
+        Raises:
+            TransientError: the database or the artefact store is away, or the trainer is stopping.
+        """
+        run = in_transaction(self._engine, partial(begin, batch_id=batch_id))
+        if run is None:
+            log.info("batch %s has ended already", batch_id)
+            return
+        with tempfile.TemporaryDirectory(prefix="intentloop-train-") as name, SECONDS.time():
+            folder = Path(name)
+            try:
+                parent = fetch(run.parent_url, sha256=run.parent_sha256, cache=self._settings.var / "cache", roles=TRAINING)
+                files = in_transaction(self._engine, partial(write_rows, run=run, folder=folder))
+                result, text = self._child(run, parent, *files, folder / "out")
+                self._settle(run, folder / "out", result, text)
+            except (ChildFailed, ArtefactError) as error:
+                log.error("batch %s failed: %s", run.batch_id, error)
+                self._fail(run, str(error), error.log_text if isinstance(error, ChildFailed) else "")
+
+    def _child(self, run: Run, parent: Path, data: Path, replay: Path, rules: Path, out: Path) -> tuple[dict[str, Any], str]:
+        """Run the child; returns its result and its log.
+
+        Raises:
+            ChildFailed: it ended without a result.
+            Stopped: the trainer is ending.
+        """
+        arguments: list[str] = [
+            *("--data", str(data), "--replay", str(replay), "--rules", str(rules)),
+            *("--parent", str(parent), "--out", str(out), "--version", run.version),
+            *("--rules-revision", str(run.rules_revision), "--task", run.task, "--progress"),
+        ]
+        if not run.extract_keywords and run.task == "fine_tune":
+            arguments.append("--no-extract-keywords")
+        for name, value in run.options.items():
+            arguments += [f"--{name.replace('_', '-')}", str(value)]
+        log_path = out.with_name("child.log")
+        with log_path.open("w") as errors:
+            child = subprocess.Popen(
+                [*self._command, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True, env=self._environ
+            )
+        try:
+            result = self._follow(run, child)
+        finally:
+            if child.poll() is None:
+                child.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(10)
+                child.kill()
+            code = child.wait()
+        text = log_path.read_text(errors="replace")
+        if result is None or code != 0:
+            last = next((line for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
+            raise ChildFailed(f"the training process ended with code {code}: {last[-500:]}", text)
+        return result, text
+
+    def _follow(self, run: Run, child: subprocess.Popen[str]) -> dict[str, Any] | None:
+        """Read the child's lines until it ends: pass progress on, keep the last result."""
+        lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        reader = threading.Thread(target=_pump, args=(child.stdout, lines), daemon=True)
+        reader.start()
+        result: dict[str, Any] | None = None
+        told = 0.0
+        while True:
+            self.keep_alive()
+            if self.stopping.is_set():
+                raise Stopped("the trainer is ending")
+            try:
+                line = lines.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if line is None:
+                return result
+            said = _parse(line)
+            result = said.get("result", result)
+            if (progress := said.get("progress")) and time.monotonic() - told > PROGRESS_EVERY:
+                told = time.monotonic()
+                in_transaction(self._engine, partial(_tell, run=run, progress=progress))
+
+    def _settle(self, run: Run, out: Path, result: dict[str, Any], text: str) -> None:
+        """Publish the artefact, then end the batch, add the version and activate it, in one transaction."""
+        url = publish(out, self._settings.models)
+        manifest, sha256 = read_manifest(out), manifest_sha256(out)
+        passed = result["outcome"] == "completed"
+        metrics = result["metrics"]
+
+        def work(connection: Connection) -> None:
+            if not holds(connection, run):
+                log.warning("batch %s was taken over by another trainer", run.batch_id)
+                return
+            register_version(
+                connection,
+                manifest,
+                url=url,
+                sha256=sha256,
+                gate_passed=passed,
+                metrics=metrics.get("candidate", {}),
+                batch_id=run.batch_id,
+                question_count=metrics.get("train_rows", 0),
+                description=result.get("reason", ""),
+            )
+            if passed:
+                save_rules(connection, result.get("rules", ()), manifest.rules_revision)
+            finish(
+                connection,
+                run,
+                "completed" if passed else "rejected",
+                reason=result.get("reason", ""),
+                log_text=text,
+                metrics=metrics,
+                model_url=url,
+                rules_extracted=result.get("rules_extracted", 0),
+            )
+            if passed and self._settings.auto_activate:
+                activate(connection, run.version, by="gate", reason=result.get("reason", "")[:500])
+
+        in_transaction(self._engine, work)
+        RUNS.labels(result["outcome"]).inc()
+        log.info("batch %s %s: %s %s", run.batch_id, result["outcome"], run.version, result.get("reason", ""))
+
+    def _fail(self, run: Run, reason: str, text: str) -> None:
+        def work(connection: Connection) -> None:
+            if holds(connection, run):
+                finish(connection, run, "failed", reason=reason, log_text=text)
+
+        in_transaction(self._engine, work)
+        RUNS.labels("failed").inc()
+
+
+class ChildFailed(TrainingError):
+    """The child ended without a result; the message says why, `log_text` is what it wrote."""
+
+    def __init__(self, message: str, log_text: str) -> None:
+        super().__init__(message)
+        self.log_text = log_text
+
+
+def _pump(stream: Any, lines: queue.SimpleQueue[str | None]) -> None:
+    with stream:
+        for line in stream:
+            lines.put(line)
+    lines.put(None)
+
+
+def _parse(line: str) -> dict[str, Any]:
+    """A line of the child; what is no JSON object (a library that prints) says nothing."""
+    try:
+        said = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _tell(connection: Connection, run: Run, progress: dict[str, Any]) -> None:
+    if not holds(connection, run):
+        return
+    event = TrainingProgress.model_validate({"batch_id": run.batch_id, "attempt": run.attempt, **progress})
+    values = {"progress": event.model_dump()}
+    connection.execute(update(batches).where(batches.c.batch_id == run.batch_id).values(values))
+    enqueue(connection, TRAINING_PROGRESS, event, key=run.batch_id)

@@ -1,0 +1,201 @@
+"""What a training child gets, and what becomes of a batch and its members in the database.
+
+Fresh rows: the batch's members, and those of rejected batches (used, but by no version that serves). Replay rows: what
+earlier versions were trained on. Only questions whose asker agreed are read, whatever their status says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, and_, or_, select, update
+from sqlalchemy.dialects.mysql import insert
+
+from consumers.registry import next_rules_revision, next_version
+from schema.activations import current_activation
+from schema.events import TrainingFinished
+from schema.outbox import enqueue
+from schema.tables import intent_keyword_rules as rules
+from schema.tables import intent_model_training_batches as batches
+from schema.tables import intent_model_versions as versions
+from schema.tables import intent_user_questions as questions
+from schema.tables import utc_now
+from schema.topics import TRAINING_FINISHED
+
+ENDED = frozenset({"completed", "rejected", "failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt at a batch: what it is called, what it starts from, and its fencing token."""
+
+    batch_id: str
+    task: str
+    attempt: int
+    version: str
+    rules_revision: int
+    parent_version: str
+    parent_url: str
+    parent_sha256: str
+    extract_keywords: bool
+    options: dict[str, Any]
+
+
+def begin(connection: Connection, batch_id: str) -> Run | None:
+    """Take a batch that waits, or one that a dead trainer left; None where it is unknown or has ended.
+
+    The version's name is kept over attempts, so that a restart never makes a second version.
+    """
+    batch = connection.execute(select(batches).where(batches.c.batch_id == batch_id).with_for_update()).one_or_none()
+    if batch is None or batch.training_status in ENDED:
+        return None
+    current = current_activation(connection)
+    if current is None:
+        raise LookupError("nothing was ever activated")
+    parent = connection.execute(select(versions).where(versions.c.version == current.version)).one()
+    version = batch.model_version or next_version(connection)
+    attempt = batch.attempt + 1
+    values: dict[str, Any] = {
+        "training_status": "training",
+        "training_start_time": utc_now(),
+        "attempt": attempt,
+        "model_version": version,
+        "parent_version": parent.version,
+    }
+    connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
+    return Run(
+        batch_id=batch_id,
+        task=batch.task,
+        attempt=attempt,
+        version=version,
+        rules_revision=next_rules_revision(connection),
+        parent_version=parent.version,
+        parent_url=parent.model_path,
+        parent_sha256=parent.manifest_sha256,
+        extract_keywords=batch.auto_extract_keywords,
+        options=batch.options or {},
+    )
+
+
+def unfinished(connection: Connection) -> list[str]:
+    """The batches that are marked as being trained: after a crash nobody trains them."""
+    return list(connection.execute(select(batches.c.batch_id).where(batches.c.training_status == "training")).scalars())
+
+
+def write_rows(connection: Connection, run: Run, folder: Path) -> tuple[Path, Path, Path]:
+    """Write the fresh rows, the replay rows and the present rules as JSON lines; returns the three paths."""
+    labelled = and_(questions.c.is_labeled, questions.c.consent_training)
+    fresh = and_(
+        labelled,
+        or_(
+            and_(questions.c.training_batch_id == run.batch_id, questions.c.training_status == "pending"),
+            and_(questions.c.training_status == "used", questions.c.training_model_version.is_(None)),
+        ),
+    )
+    replay = and_(labelled, questions.c.training_status == "used", questions.c.training_model_version.is_not(None))
+    if run.task == "extract_keywords":
+        fresh, replay = labelled, questions.c.id < 0
+    columns = select(questions.c.question, questions.c.correct_intent).order_by(questions.c.id)
+    return (
+        _write(folder / "data.jsonl", _question_lines(connection.execute(columns.where(fresh)))),
+        _write(folder / "replay.jsonl", _question_lines(connection.execute(columns.where(replay)))),
+        _write(folder / "rules.jsonl", _rule_lines(connection)),
+    )
+
+
+def _question_lines(rows: Iterable[Row[Any]]) -> Iterator[dict[str, Any]]:
+    return ({"question": row.question, "intents": row.correct_intent} for row in rows)
+
+
+def _rule_lines(connection: Connection) -> Iterator[dict[str, Any]]:
+    names = ("keyword", "intent", "source", "enabled", "usage_count", "success_count", "failure_count", "support")
+    for row in connection.execute(select(rules).order_by(rules.c.keyword, rules.c.intent)).mappings():
+        yield {name: row[name] for name in names} | {"confidence_boost": float(row["confidence_boost"])}
+
+
+def _write(path: Path, lines: Iterable[dict[str, Any]]) -> Path:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    return path
+
+
+def holds(connection: Connection, run: Run) -> bool:
+    """Whether `run` is still the batch's last attempt; the batch's row is locked. A zombie finds that it is not."""
+    row = connection.execute(select(batches.c.attempt).where(batches.c.batch_id == run.batch_id).with_for_update()).one()
+    return bool(row.attempt == run.attempt)
+
+
+def finish(
+    connection: Connection,
+    run: Run,
+    outcome: Literal["completed", "rejected", "failed"],
+    *,
+    reason: str,
+    log_text: str = "",
+    metrics: dict[str, Any] | None = None,
+    model_url: str | None = None,
+    rules_extracted: int | None = None,
+) -> None:
+    """End a batch and settle its members: learned, kept for the next training, or released."""
+    metrics = metrics or {}
+    now = utc_now()
+    start = select(batches.c.training_start_time).where(batches.c.batch_id == run.batch_id)
+    began = connection.execute(start).scalar_one() or now
+    values: dict[str, Any] = {
+        "training_status": outcome,
+        "training_end_time": now,
+        "training_duration_sec": round((now - began).total_seconds(), 3),
+        "error_message": reason if outcome != "completed" else None,
+        "training_log": log_text[-1_000_000:],
+        "metrics": metrics,
+        "model_accuracy": (metrics.get("candidate") or {}).get("accuracy"),
+        "model_path": model_url,
+        "rules_extracted": rules_extracted,
+    }
+    connection.execute(update(batches).where(batches.c.batch_id == run.batch_id).values(values))
+    members = questions.c.training_batch_id == run.batch_id
+    if outcome == "failed":
+        released = {"training_batch_id": None, "training_status": "pending", "updated_at": now}
+        connection.execute(update(questions).where(members, questions.c.training_status == "pending").values(released))
+    elif run.task == "fine_tune":
+        learned = or_(and_(members, questions.c.training_status == "pending"), _kept_from_rejected())
+        values = {"training_status": "used", "updated_at": now}
+        if outcome == "completed":
+            values["training_model_version"] = run.version
+            connection.execute(update(questions).where(learned, questions.c.consent_training).values(values))
+        else:
+            connection.execute(update(questions).where(members, questions.c.training_status == "pending").values(values))
+    event = TrainingFinished(
+        batch_id=run.batch_id, outcome=outcome, version=run.version if model_url else None, reason=reason, metrics=metrics
+    )
+    enqueue(connection, TRAINING_FINISHED, event, key=run.batch_id)
+
+
+def _kept_from_rejected() -> Any:
+    return and_(questions.c.training_status == "used", questions.c.training_model_version.is_(None))
+
+
+def save_rules(connection: Connection, mined: Iterable[dict[str, Any]], revision: int) -> None:
+    """Add mined rules, and refresh the evidence of those that are there; manual ones keep their boost and state."""
+    now = utc_now()
+    rows = [
+        {
+            "keyword": rule["keyword"],
+            "intent": rule["intent"],
+            "confidence_boost": rule["confidence_boost"],
+            "source": "auto",
+            "support": rule.get("support", 0),
+            "revision_added": revision,
+            "created_at": now,
+            "updated_at": now,
+        }
+        for rule in sorted(mined, key=lambda rule: (rule["keyword"], rule["intent"]))
+    ]
+    if rows:
+        statement = insert(rules)
+        fresh = {"support": statement.inserted.support, "updated_at": statement.inserted.updated_at}
+        connection.execute(statement.on_duplicate_key_update(fresh), rows)

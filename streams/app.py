@@ -1,0 +1,225 @@
+"""The streams worker: composition root of the Faust side.
+
+Three of Faust's defaults lose data; this is why the agents look as they do.
+
+* An exception in an agent acks its events. Hence ``noack``, an explicit ack after the commit, and `CrashingSupervisor`:
+  a failed batch ends the process, and what was not acked is delivered again.
+* A value that cannot be decoded is acked and kills the agent. Hence topics of bytes, parsed inside the agent.
+* On shutdown Faust waits for unacked events for ever. Hence no ``stream_wait_empty``: a batch in flight is delivered
+  again, and its event ids make that harmless.
+
+The pure-Python stream iterator acks events that it skips, so the compiled one is required.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+import faust
+import faust.streams
+import uvloop
+from aiohttp import web
+from sqlalchemy import Engine
+
+from schema.database import in_transaction, open_engine, ping
+from schema.errors import ConfigError, EventError, TransientError
+from schema.events import ConsentWithdrawn, QuestionAsked, QuestionLabeled, decode
+from schema.health import add_health_routes, serve
+from schema.logs import set_up_logs
+from schema.privacy import pseudonym
+from schema.producer import EventProducer
+from schema.settings import Settings
+from schema.tables import utc_now
+from schema.topics import CONSENT_WITHDRAWN, KEYWORD_COUNTS, QUESTION_ASKED, QUESTION_LABELED, Topic
+from streams.agents import Sink, add_sink
+from streams.keyword_counts import LiveCounts, counted
+from streams.labels import apply_label, withdraw_consent
+from streams.questions import Pair, Row, prepare, store_questions
+from streams.records import Outcome, Record, Refused, split, store_or_bisect
+
+log = logging.getLogger(__name__)
+
+
+def make_app(settings: Settings) -> faust.App:
+    """A Faust app with the safe settings; see the module's docstring.
+
+    Raises:
+        ConfigError: Faust was installed without its compiled iterator.
+    """
+    if faust.streams._CStreamIterator is None:
+        raise ConfigError("faust-streaming lacks its compiled stream iterator: install its wheel, not its source")
+    return faust.App(
+        settings.group("streams"),
+        broker=[f"kafka://{server}" for server in settings.kafka.split(",")],
+        agent_supervisor="mode.CrashingSupervisor",
+        web_enabled=False,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=2 * settings.stream_batch,
+        consumer_auto_offset_reset="earliest",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        broker_commit_interval=0.5,
+        broker_session_timeout=settings.session_timeout,
+        broker_heartbeat_interval=settings.session_timeout / 5,
+        broker_max_poll_records=settings.stream_batch,
+        store="memory://",
+    )
+
+
+def store_question_batch(engine: Engine, settings: Settings, records: Sequence[Record]) -> Outcome:
+    """Decode, mask, store and count `records`; what cannot be is refused."""
+    now = utc_now()
+    key = settings.pseudonym_key.get_secret_value()
+
+    def read(record: Record) -> Row:
+        envelope = decode(QuestionAsked, record.value, record.headers)
+        return prepare(envelope, key=key, default_consent=settings.default_consent, now=now)
+
+    good, refused = split(records, read)
+    stored = store_or_bisect(good, lambda rows: in_transaction(engine, partial(store_questions, batch=rows)), refused)
+    outcome = Outcome({"dead_lettered": len(refused)}, refused)
+    totals: dict[Pair, int] = {}
+    for part in stored:
+        totals |= part.totals
+        outcome.counts["stored"] = outcome.counts.get("stored", 0) + part.new
+        outcome.counts["duplicate"] = outcome.counts.get("duplicate", 0) + part.duplicates
+    outcome.publish = list(counted(totals))
+    return outcome
+
+
+def apply_label_batch(engine: Engine, records: Sequence[Record]) -> Outcome:
+    """Apply each label in a transaction of its own, in order: one refused label must not hold up the others."""
+    good, refused = split(records, lambda record: decode(QuestionLabeled, record.value, record.headers))
+    applied = 0
+    for record, envelope in good:
+        try:
+            applied += in_transaction(engine, partial(apply_label, envelope=envelope))
+        except EventError as error:
+            refused.append(Refused(record, error))
+    return Outcome(
+        {"applied": applied, "duplicate": len(records) - applied - len(refused), "dead_lettered": len(refused)}, refused
+    )
+
+
+def withdraw_batch(engine: Engine, settings: Settings, records: Sequence[Record]) -> Outcome:
+    """Remember each withdrawal."""
+    key = settings.pseudonym_key.get_secret_value()
+    good, refused = split(records, lambda record: decode(ConsentWithdrawn, record.value, record.headers).data)
+    for _, said in good:
+        work = partial(withdraw_consent, user_id=pseudonym(said.user_id, key), withdrawn_at=said.withdrawn_at)
+        in_transaction(engine, work)
+    return Outcome({"withdrawn": len(good), "dead_lettered": len(refused)}, refused)
+
+
+class Worker:
+    """All that one streams process holds."""
+
+    def __init__(self, settings: Settings) -> None:
+        settings.require("kafka", "database_url", "pseudonym_key")
+        self.settings = settings
+        self.app = make_app(settings)
+        self.engine = open_engine(settings.database_url.get_secret_value())
+        self.producer = EventProducer(settings, source="intentloop/streams")
+        self.live = LiveCounts(settings)
+        self.threads = ThreadPoolExecutor(4, thread_name_prefix="database")
+        question_work = partial(store_question_batch, self.engine, settings)
+        for sink in (
+            Sink("persist-questions", QUESTION_ASKED, question_work, settings.stream_batch),
+            Sink("apply-labels", QUESTION_LABELED, partial(apply_label_batch, self.engine), 100),
+            Sink("withdraw-consent", CONSENT_WITHDRAWN, partial(withdraw_batch, self.engine, settings), 100),
+        ):
+            add_sink(
+                self.app,
+                sink,
+                prefix=settings.topic_prefix,
+                threads=self.threads,
+                deliver=self.deliver,
+                patience=settings.database_patience,
+            )
+
+    async def deliver(self, topic: Topic, outcome: Outcome) -> None:
+        """Send dead letters and new totals, and wait until the broker has them."""
+        sent: list[Future[None]] = []
+        for refused in outcome.refused:
+            letter = refused.letter()
+            name = topic.dead_letter_name(self.settings.topic_prefix)
+            sent.append(
+                self.producer.send_raw(
+                    name, letter.value, key=letter.key, headers=letter.headers, timestamp_ms=letter.timestamp_ms
+                )
+            )
+            log.warning("dead-lettered %s: %s", refused.record.origin, refused.error)
+        sent += [self.producer.send(KEYWORD_COUNTS, event, key=key) for key, event in outcome.publish]
+        if sent:
+            await asyncio.gather(*map(asyncio.wrap_future, sent))
+
+    def routes(self) -> web.Application:
+        """Health, metrics and the live view."""
+        routes = web.Application()
+
+        async def database() -> None:
+            await asyncio.get_running_loop().run_in_executor(None, ping, self.engine)
+
+        async def assigned() -> None:
+            if self.app.rebalancing or not self.app.consumer.assignment():
+                raise TransientError("no partitions are assigned yet")
+
+        async def live_view() -> None:
+            self.live.follower.check()
+
+        async def keyword_counts(request: web.Request) -> web.Response:
+            try:
+                limit = min(10_000, max(1, int(request.query.get("limit", "100"))))
+            except ValueError:
+                raise web.HTTPBadRequest(text="limit is not a number") from None
+            counts = self.live.top(intent=request.query.get("intent"), limit=limit)
+            return web.json_response({"success": True, "counts": counts})
+
+        add_health_routes(routes, {"database": database, "partitions": assigned, "live-view": live_view})
+        routes.router.add_get("/v1/keyword-counts", keyword_counts)
+        return routes
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT, or until something fails for good.
+
+        Raises:
+            BaseException: what crashed the app.
+        """
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        site = await serve(self.routes(), self.settings.host, self.settings.streams_port)
+        self.live.follower.start()
+        try:
+            await self.app.start()
+            await self.app.wait_for_stopped(stop)
+        finally:
+            await self.app.stop()
+            self.live.follower.stop()
+            self.threads.shutdown(wait=False, cancel_futures=True)
+            self.producer.close()
+            self.engine.dispose()
+            await site.cleanup()
+        if self.app.crash_reason is not None:
+            raise self.app.crash_reason
+
+
+def run(settings: Settings) -> None:
+    """Run a streams worker; returns after SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: a setting is missing.
+        TransientError: the database or the broker stayed away too long.
+    """
+    set_up_logs("streams", settings.log_level)
+    uvloop.install()
+    asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    await Worker(settings).run()

@@ -1,0 +1,102 @@
+"""`question.labeled` becomes a label, a history row, rule success or failure, and `label.applied`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select, update
+
+from schema.errors import EventError
+from schema.events import Envelope, LabelApplied, QuestionLabeled
+from schema.outbox import enqueue
+from schema.tables import consent_withdrawals as withdrawals
+from schema.tables import intent_keyword_rules as rules
+from schema.tables import intent_label_history as history
+from schema.tables import intent_user_questions as questions
+from schema.tables import utc_now
+from schema.topics import LABEL_APPLIED
+
+
+def apply_label(connection: Connection, envelope: Envelope[QuestionLabeled]) -> bool:
+    """Apply one label; returns False where this event was applied before. A relabel is a new history row.
+
+    A relabel of a question that a model has learned puts it back, so that the correction is learned too.
+
+    Raises:
+        EventError: ``unknown_question``, or ``no_consent`` where the asker did not agree to being labelled.
+    """
+    said = envelope.data
+    row = connection.execute(select(questions).where(questions.c.id == said.question_id).with_for_update()).one_or_none()
+    if row is None:
+        raise EventError("unknown_question", f"there is no question {said.question_id}")
+    if connection.execute(select(history.c.id).where(history.c.event_id == envelope.key_bytes)).first():
+        return False
+    if not row.consent_training:
+        raise EventError("no_consent", f"question {said.question_id} was asked without consent to training")
+    now = utc_now()
+    time_intent = said.correct_time_intent and said.correct_time_intent.model_dump()
+    label: dict[str, Any] = {
+        "correct_intent": said.correct_intent,
+        "correct_time_intent": time_intent,
+        "labeler_id": said.labeler_id,
+        "labeled_at": said.labeled_at.replace(tzinfo=None),
+    }
+    entry = label | {"event_id": envelope.key_bytes, "question_id": row.id, "applied_at": now}
+    connection.execute(history.insert(), entry)
+    values = label | {"is_labeled": True, "updated_at": now}
+    if row.training_status == "used" and row.correct_intent != said.correct_intent:
+        values |= {"training_status": "pending", "training_batch_id": None, "training_model_version": None}
+    connection.execute(update(questions).where(questions.c.id == row.id).values(values))
+    _judge_rules(connection, row, said)
+    event = LabelApplied(
+        question_id=row.id,
+        correct_intent=said.correct_intent,
+        labeler_id=said.labeler_id,
+        is_relabel=bool(row.is_labeled),
+        applied_at=now.replace(tzinfo=UTC),
+    )
+    enqueue(connection, LABEL_APPLIED, event, key=str(row.id), traceparent=envelope.traceparent)
+    return True
+
+
+def _judge_rules(connection: Connection, row: Row[Any], said: QuestionLabeled) -> None:
+    """Count each rule that spoke for this question as right or wrong; a relabel takes its earlier judgement back."""
+    success: Counter[tuple[str, str]] = Counter()
+    failure: Counter[tuple[str, str]] = Counter()
+    for rule in row.matched_rules or []:
+        pair = (rule["keyword"], rule["intent"])
+        if row.is_labeled:
+            (success if rule["intent"] in row.correct_intent else failure)[pair] -= 1
+        (success if rule["intent"] in said.correct_intent else failure)[pair] += 1
+    changed = [
+        {"b_keyword": k, "b_intent": i, "b_success": success[k, i], "b_failure": failure[k, i]}
+        for k, i in sorted(success.keys() | failure.keys())
+        if success[k, i] or failure[k, i]
+    ]
+    if changed:
+        statement = (
+            update(rules)
+            .where(rules.c.keyword == bindparam("b_keyword"), rules.c.intent == bindparam("b_intent"))
+            .values(
+                success_count=rules.c.success_count + bindparam("b_success"),
+                failure_count=rules.c.failure_count + bindparam("b_failure"),
+            )
+        )
+        connection.execute(statement, changed)
+
+
+def withdraw_consent(connection: Connection, user_id: str, withdrawn_at: datetime) -> int:
+    """Remember that `user_id` (a pseudonym) took the consent back; returns how many questions left the queue.
+
+    What a model has learned already stays marked ``used``: its versions can be listed by it.
+    """
+    known = connection.execute(select(withdrawals.c.user_id).where(withdrawals.c.user_id == user_id)).first()
+    if not known:
+        row = {"user_id": user_id, "withdrawn_at": withdrawn_at.replace(tzinfo=None), "created_at": utc_now()}
+        connection.execute(withdrawals.insert(), row)
+    theirs = questions.c.user_id == user_id
+    connection.execute(update(questions).where(theirs, questions.c.consent_training).values(consent_training=False))
+    waiting = update(questions).where(theirs, questions.c.training_status == "pending").values(training_status="skipped")
+    return connection.execute(waiting).rowcount
