@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: install demo test lint lock
+.PHONY: install demo test lint lock contract
 
 install: .venv/.installed
 
@@ -34,3 +34,7 @@ lint: install
 
 lock:
 	$(UV) pip compile --quiet --all-extras --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml -o requirements.lock
+
+contract: install
+	$(BIN)/python -c 'import yaml; from schema.asyncapi import asyncapi; print(yaml.safe_dump(asyncapi(), allow_unicode=True, sort_keys=False), end="")' > schema/asyncapi.yaml
+	$(BIN)/intentloop migrate --sql > schema/create_intent_training_tables.sql

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 
-from schema.errors import IntentLoopError
+from schema.errors import ConfigError, IntentLoopError
 
 Check = Callable[[], Awaitable[None]]
 """Returns where all is well, raises an `IntentLoopError` that says what is not."""
@@ -54,9 +54,14 @@ async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
     """Listen on `host`:`port`; call ``cleanup()`` on what is returned to stop.
 
     Raises:
-        OSError: the port is in use or not ours to take.
+        ConfigError: the port is in use, or the address is not ours.
     """
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, host, port).start()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        why = error.strerror or str(error)
+        raise ConfigError(f"cannot listen on {host}:{port} ({why}): free it, or set another port or INTENTLOOP_HOST") from None
     return runner

@@ -8,20 +8,22 @@ from typing import Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, Index, make_url, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateTable
 
-from schema.database import add_locks, classify, open_engine
+from schema.database import add_locks, classify, error_number, open_engine
 from schema.errors import ConfigError, TransientError
 from schema.producer import client_config
 from schema.settings import Settings
 from schema.tables import LOCKS, metadata
 from schema.topics import DEAD_LETTER_RETENTION_MS, TOPICS
 
+UNKNOWN_DATABASE: Final = 1049
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 
 
@@ -49,12 +51,28 @@ def create_database(url: str) -> None:
     name = parsed.database or ""
     if not name.replace("_", "").isalnum():
         raise ConfigError(f"INTENTLOOP_DATABASE_URL names no usable database: {name!r}")
+    if _exists(url):
+        return
     engine = open_engine(parsed.set(database="").render_as_string(hide_password=False))
     try:
         with engine.begin() as connection:
             connection.execute(text(f"CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"))
     except DBAPIError as error:
         raise ConfigError(f"the database {name} cannot be created: {classify(error)}") from None
+    finally:
+        engine.dispose()
+
+
+def _exists(url: str) -> bool:
+    """Whether the database answers under its name."""
+    engine = open_engine(url)
+    try:
+        with engine.connect():
+            return True
+    except DBAPIError as error:
+        if error_number(error) == UNKNOWN_DATABASE:
+            return False
+        raise ConfigError(f"the database does not let us in: {error.orig}") from None
     finally:
         engine.dispose()
 
@@ -125,17 +143,24 @@ def _wrong_layouts(admin: AdminClient, wanted: dict[str, NewTopic], partitions: 
 
 
 def tables_sql() -> str:
-    """All tables as SQL for MySQL and MariaDB: the text of ``create_intent_training_tables.sql``."""
+    """All tables as SQL for MySQL and MariaDB, repeatable: the text of ``create_intent_training_tables.sql``.
+
+    It marks the newest revision, so that a later ``intentloop migrate`` goes on from there.
+    """
     dialect = mysql.dialect()
-    parts = ["-- Made by `intentloop migrate --sql` from schema/tables.py. For mysql < FILE.\nSET NAMES utf8mb4;"]
+    parts = ["-- Made by `make contract` from schema/tables.py. For mysql < FILE.\nSET NAMES utf8mb4;"]
     for table in metadata.sorted_tables:
         create = str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)).strip()
-        parts.append(f"{create};")
-        parts += [f"{str(CreateIndex(index).compile(dialect=dialect)).strip()};" for index in sorted(table.indexes, key=_name)]
+        # MySQL has no CREATE INDEX IF NOT EXISTS, so the indexes stand inside.
+        keys = [f",\n\tKEY {i.name} ({', '.join(c.name for c in i.columns)})" for i in sorted(table.indexes, key=_name)]
+        parts.append(create.replace("\n)ENGINE", "".join(keys) + "\n)ENGINE") + ";")
     rows = ", ".join(f"('{name}')" for name in LOCKS)
     parts.append(f"INSERT IGNORE INTO intent_locks (name) VALUES {rows};")
+    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    parts.append("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);")
+    parts.append(f"INSERT IGNORE INTO alembic_version (version_num) VALUES ('{head}');")
     return "\n\n".join("\n".join(line.rstrip() for line in part.splitlines()) for part in parts) + "\n"
 
 
-def _name(index: object) -> str:
-    return str(getattr(index, "name", ""))
+def _name(index: Index) -> str:
+    return str(index.name)

@@ -1,0 +1,206 @@
+-- Made by `make contract` from schema/tables.py. For mysql < FILE.
+SET NAMES utf8mb4;
+
+CREATE TABLE IF NOT EXISTS api_keys (
+	id BIGINT NOT NULL AUTO_INCREMENT,
+	prefix VARCHAR(16) NOT NULL,
+	secret_sha256 BINARY(32) NOT NULL,
+	`role` VARCHAR(16) NOT NULL,
+	description VARCHAR(255),
+	created_at DATETIME(6) NOT NULL,
+	expires_at DATETIME(6),
+	revoked_at DATETIME(6),
+	last_used_at DATETIME(6),
+	PRIMARY KEY (id),
+	CONSTRAINT uq_api_keys_prefix UNIQUE (prefix)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS audit_log (
+	id BIGINT NOT NULL AUTO_INCREMENT,
+	actor VARCHAR(64) NOT NULL,
+	action VARCHAR(64) NOT NULL,
+	object VARCHAR(128) NOT NULL,
+	detail JSON,
+	created_at DATETIME(6) NOT NULL,
+	PRIMARY KEY (id)
+)ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='append-only' COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS consent_withdrawals (
+	user_id VARCHAR(128) NOT NULL,
+	withdrawn_at DATETIME(6) NOT NULL,
+	created_at DATETIME(6) NOT NULL,
+	PRIMARY KEY (user_id)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS intent_keyword_counts (
+	keyword VARCHAR(64) NOT NULL,
+	intent VARCHAR(32) NOT NULL,
+	total BIGINT NOT NULL,
+	updated_at DATETIME(6) NOT NULL,
+	PRIMARY KEY (keyword, intent),
+	KEY ix_counts_total (total)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS intent_keyword_rules (
+	id BIGINT NOT NULL AUTO_INCREMENT,
+	keyword VARCHAR(64) NOT NULL,
+	intent VARCHAR(32) NOT NULL,
+	confidence_boost NUMERIC(5, 4) NOT NULL,
+	source VARCHAR(16) NOT NULL COMMENT 'auto or manual',
+	usage_count BIGINT NOT NULL DEFAULT 0,
+	success_count BIGINT NOT NULL DEFAULT 0,
+	failure_count BIGINT NOT NULL COMMENT 'added' DEFAULT 0,
+	support INTEGER NOT NULL COMMENT 'added: labelled questions it stood in' DEFAULT 0,
+	revision_added INTEGER NOT NULL COMMENT 'added' DEFAULT 0,
+	retired_reason VARCHAR(255) COMMENT 'added',
+	enabled BOOL NOT NULL DEFAULT 1,
+	created_at DATETIME(6) NOT NULL,
+	updated_at DATETIME(6) NOT NULL,
+	PRIMARY KEY (id),
+	CONSTRAINT uq_intent_keyword_rules_keyword_intent UNIQUE (keyword, intent)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS intent_locks (
+	name VARCHAR(64) NOT NULL,
+	PRIMARY KEY (name)
+)ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='rows to lock: what only one process may do at a time holds one until its transaction ends' COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS intent_model_activations (
+	id BIGINT NOT NULL COMMENT 'the generation' AUTO_INCREMENT,
+	version VARCHAR(64) NOT NULL,
+	rules_revision INTEGER NOT NULL,
+	traffic INTEGER NOT NULL,
+	mode VARCHAR(16) NOT NULL,
+	activated_by VARCHAR(64) NOT NULL,
+	reason VARCHAR(500) NOT NULL,
+	activated_at DATETIME(6) NOT NULL,
+	PRIMARY KEY (id)
+)ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='append-only' COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS intent_model_training_batches (
+	id BIGINT NOT NULL AUTO_INCREMENT,
+	batch_id VARCHAR(64) NOT NULL,
+	model_version VARCHAR(64),
+	description VARCHAR(500),
+	question_count INTEGER NOT NULL COMMENT 'labelled questions it was made of' DEFAULT 0,
+	labeled_count INTEGER NOT NULL COMMENT 'distinct ones among them' DEFAULT 0,
+	training_status VARCHAR(16) NOT NULL COMMENT 'pending, training, completed, rejected or failed',
+	training_start_time DATETIME(6),
+	training_end_time DATETIME(6),
+	training_duration_sec NUMERIC(12, 3),
+	model_accuracy NUMERIC(5, 4) COMMENT 'held-out exact-match accuracy of the candidate',
+	model_path VARCHAR(500),
+	training_log LONGTEXT,
+	error_message TEXT,
+	`trigger` VARCHAR(16) NOT NULL COMMENT 'added: threshold or manual',
+	metrics JSON COMMENT 'added: serving and candidate on the same held-out rows, and the gate''s verdict',
+	task VARCHAR(32) NOT NULL COMMENT 'added: fine_tune or extract_keywords',
+	auto_extract_keywords BOOL NOT NULL COMMENT 'added' DEFAULT 1,
+	options JSON COMMENT 'added: min_confidence and limit of an extraction',
+	attempt INTEGER NOT NULL COMMENT 'added: fencing token of the running trainer' DEFAULT 0,
+	requested BOOL NOT NULL COMMENT 'added: training.requested was written' DEFAULT 0,
+	parent_version VARCHAR(64) COMMENT 'added: the version whose weights it starts from',
+	progress JSON COMMENT 'added: the last training.progress',
+	rules_extracted INTEGER COMMENT 'added',
+	created_at DATETIME(6) NOT NULL,
+	PRIMARY KEY (id),
+	CONSTRAINT uq_intent_model_training_batches_batch_id UNIQUE (batch_id)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS intent_model_versions (
+	id BIGINT NOT NULL AUTO_INCREMENT,
+	version VARCHAR(64) NOT NULL,
+	model_name VARCHAR(128) NOT NULL,
+	model_path VARCHAR(500) NOT NULL COMMENT 'URL of the artefact',
+	base_model VARCHAR(255) NOT NULL,
+	parent_version VARCHAR(64),
+	training_batch_id VARCHAR(64),
+	question_count INTEGER NOT NULL DEFAULT 0,
+	accuracy NUMERIC(5, 4),
+	metrics JSON,
+	gate_passed BOOL NOT NULL COMMENT 'added',
+	rules_revision INTEGER NOT NULL COMMENT 'added: the rules inside the artefact',
+	manifest_sha256 VARCHAR(64) NOT NULL,
+	is_active BOOL NOT NULL DEFAULT 0,
+	deployed_at DATETIME(6),
+	description VARCHAR(500),
+	created_at DATETIME(6) NOT NULL,
+	PRIMARY KEY (id),
+	CONSTRAINT uq_intent_model_versions_version UNIQUE (version)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS intent_user_questions (
+	id BIGINT NOT NULL AUTO_INCREMENT,
+	event_id BINARY(16) NOT NULL,
+	question TEXT NOT NULL,
+	text_hash BINARY(16) NOT NULL COMMENT 'added: equal for copies of a question, decides the held-out split',
+	user_id VARCHAR(128),
+	session_id VARCHAR(128),
+	solar_date DATE,
+	solar_time VARCHAR(16),
+	gender VARCHAR(16),
+	intents JSON,
+	confidence NUMERIC(5, 4),
+	rule_types JSON,
+	time_intent JSON,
+	keywords JSON,
+	method VARCHAR(32),
+	response_time_ms INTEGER,
+	is_fortune_related BOOL,
+	is_ambiguous BOOL,
+	reasoning TEXT,
+	is_labeled BOOL NOT NULL DEFAULT 0,
+	correct_intent JSON,
+	correct_time_intent JSON,
+	labeler_id VARCHAR(64),
+	labeled_at DATETIME(6),
+	training_status VARCHAR(16) NOT NULL COMMENT 'pending, used or skipped' DEFAULT 'pending',
+	training_batch_id VARCHAR(64),
+	training_model_version VARCHAR(64),
+	model_version VARCHAR(64) COMMENT 'added: the version that answered',
+	rules_revision INTEGER COMMENT 'added',
+	matched_rules JSON COMMENT 'added: [{keyword, intent}]',
+	consent_training BOOL NOT NULL COMMENT 'added: as the question said, or the default',
+	consent_stated BOOL NOT NULL COMMENT 'added: whether the question said anything of consent',
+	asked_at DATETIME(6) NOT NULL,
+	created_at DATETIME(6) NOT NULL,
+	updated_at DATETIME(6) NOT NULL,
+	PRIMARY KEY (id),
+	CONSTRAINT uq_intent_user_questions_event_id UNIQUE (event_id),
+	KEY ix_questions_batch (training_batch_id),
+	KEY ix_questions_queue (is_labeled, training_status, confidence, id),
+	KEY ix_questions_training (training_status, is_labeled, text_hash),
+	KEY ix_questions_user (user_id)
+)ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS outbox (
+	id BIGINT NOT NULL AUTO_INCREMENT,
+	event_id BINARY(16) NOT NULL COMMENT 'id of the CloudEvent; a repeat of a publish keeps it',
+	topic VARCHAR(100) NOT NULL COMMENT 'without the prefix',
+	record_key VARCHAR(128) NOT NULL,
+	event LONGTEXT NOT NULL COMMENT 'the event''s data, JSON',
+	traceparent VARCHAR(64),
+	created_at DATETIME(6) NOT NULL,
+	PRIMARY KEY (id)
+)ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='rows are deleted once the broker has acknowledged them' COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS intent_label_history (
+	id BIGINT NOT NULL AUTO_INCREMENT,
+	event_id BINARY(16) NOT NULL,
+	question_id BIGINT NOT NULL,
+	correct_intent JSON NOT NULL,
+	correct_time_intent JSON,
+	labeler_id VARCHAR(64) NOT NULL,
+	labeled_at DATETIME(6) NOT NULL,
+	applied_at DATETIME(6) NOT NULL,
+	PRIMARY KEY (id),
+	CONSTRAINT uq_intent_label_history_event_id UNIQUE (event_id),
+	FOREIGN KEY(question_id) REFERENCES intent_user_questions (id),
+	KEY ix_label_history_question (question_id)
+)ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='append-only' COLLATE utf8mb4_bin;
+
+INSERT IGNORE INTO intent_locks (name) VALUES ('trigger'), ('activation'), ('relay');
+
+CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
+
+INSERT IGNORE INTO alembic_version (version_num) VALUES ('0001');
