@@ -136,7 +136,6 @@ def time_intent_command(
 ) -> None:
     """Say which years JSON lines {"id", "question"} from stdin ask about."""
     from inference.time_intent import time_intent, today_in_shanghai
-
     from local.json_lines import QuestionLine, answer_lines
 
     day: date = today.date() if today else today_in_shanghai()
