@@ -1,0 +1,128 @@
+"""One immutable unit that answers: local model, then keyword rules, then the LLM, each step with its reason.
+
+Swapping a `Pipeline` for another is swapping one reference; requests that hold the old one finish with it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from inference.artefact import read_manifest
+from inference.llm import Llm
+from inference.predictor import Predictor
+from inference.rules import KeywordRules
+from inference.time_intent import time_intent, today_in_shanghai
+from schema.errors import TransientError
+from schema.events import Classification
+from schema.taxonomy import NON_FORTUNE, Intent, rule_types
+
+AMBIGUOUS_MARGIN: Final = 0.1
+"""The weakest intent that was chosen and the strongest that was not lie closer than this: the answer is ambiguous."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A loaded artefact, ready to answer.
+
+    Attributes:
+        confidence: below it the rules, then the LLM, are asked.
+        llm: None where no endpoint is configured.
+    """
+
+    version: str
+    predictor: Predictor
+    rules: KeywordRules
+    confidence: float
+    llm: Llm | None = None
+    replica_id: str = ""
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int, confidence: float, llm: Llm | None = None, replica_id: str = "") -> Pipeline:
+        """Load and warm up the artefact in `folder`, whose files are taken as verified.
+
+        Raises:
+            ArtefactError: it cannot be loaded, or answers nonsense.
+        """
+        unit = cls(
+            version=read_manifest(folder).version,
+            predictor=Predictor.load(folder, threads=threads),
+            rules=KeywordRules.load(folder),
+            confidence=confidence,
+            llm=llm,
+            replica_id=replica_id,
+        )
+        unit.answer_local("明年财运怎么样")
+        return unit
+
+    def answer_local(self, question: str, asked_at: datetime | None = None) -> Classification:
+        """The answer of model and rules, without the LLM. `asked_at` (default: now) decides what years mean."""
+        began = time.perf_counter()
+        row = self.predictor.probabilities([question])[0]
+        intents = self.predictor.decide(row)
+        by_label = dict(zip(self.predictor.labels, map(float, row), strict=True))
+        confidence = by_label[intents[0]]
+        left = max((p for label, p in by_label.items() if label not in intents), default=0.0)
+        matched = self.rules.match(question)
+        answer = Classification(
+            intents=intents,
+            confidence=confidence,
+            rule_types=rule_types(intents),
+            time_intent=time_intent(question, today_in_shanghai(asked_at)),
+            keywords=self.rules.keywords(question),
+            matched_rules=matched,
+            method="local_model",
+            response_time_ms=0,
+            is_fortune_related=intents != [NON_FORTUNE],
+            is_ambiguous=min(by_label[i] for i in intents) - left < AMBIGUOUS_MARGIN,
+            reasoning=f"model {confidence:.2f}",
+            model_version=self.version,
+            rules_revision=self.rules.revision,
+            replica_id=self.replica_id,
+        )
+        if confidence < self.confidence:
+            answer = self._ask_rules(question, answer)
+        return _timed(answer, began)
+
+    def _ask_rules(self, question: str, answer: Classification) -> Classification:
+        said = self.rules.answer(question)
+        why = f"model {answer.confidence:.2f} below {self.confidence:.2f}"
+        if said is None or said[1] < self.confidence:
+            spoke = "rules silent" if said is None else f"rules {said[1]:.2f}"
+            return answer.model_copy(update={"reasoning": f"{why}, {spoke}"})
+        return _decided(answer, said[0], said[1], "keyword_fallback", f"{why}, rules {said[1]:.2f}")
+
+    async def answer(self, question: str, asked_at: datetime | None = None) -> Classification:
+        """The answer, from the LLM where model and rules are unsure; without it, or when it fails, the best local one."""
+        began = time.perf_counter()
+        return await self.complete(question, self.answer_local(question, asked_at), began)
+
+    async def complete(self, question: str, local: Classification, began: float) -> Classification:
+        """Hand an unsure `local` answer to the LLM. `began`: ``time.perf_counter()`` at the start of the request."""
+        if self.llm is None or local.confidence >= self.confidence:
+            return local
+        try:
+            said = await self.llm.classify(question)
+        except TransientError as error:
+            return _timed(local.model_copy(update={"reasoning": f"{local.reasoning}; {error}"}), began)
+        return _timed(_decided(local, said.intents, said.confidence, "llm_fallback", said.reasoning), began)
+
+
+def _decided(answer: Classification, intents: list[Intent], confidence: float, method: str, reasoning: str) -> Classification:
+    return answer.model_copy(
+        update={
+            "intents": intents,
+            "confidence": confidence,
+            "rule_types": rule_types(intents),
+            "is_fortune_related": intents != [NON_FORTUNE],
+            "method": method,
+            "reasoning": reasoning,
+        }
+    )
+
+
+def _timed(answer: Classification, began: float) -> Classification:
+    return answer.model_copy(update={"response_time_ms": round((time.perf_counter() - began) * 1000, 3)})
