@@ -6,15 +6,17 @@ and exit status 2.
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import sys
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from schema.errors import ArtefactError, ConfigError, IntentLoopError
+from schema.errors import ArtefactError, ConfigError, IntentLoopError, RequestError
 from schema.settings import Settings, load_settings, variable
 
 if TYPE_CHECKING:
@@ -23,7 +25,18 @@ if TYPE_CHECKING:
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 BUILTIN = Path(__file__).parent / "training" / "base" / "v0"
 
+TrainTask = Literal["fine_tune", "extract_keywords"]
 ModelOption = Annotated[str, typer.Option("--model", help="an artefact's folder, or a version's name; v0 is built in")]
+
+
+_MACHINE = {
+    errno.ENOSPC: "free some space, or set INTENTLOOP_VAR to a folder on another disk",
+    errno.EDQUOT: "free some space, or set INTENTLOOP_VAR to a folder on another disk",
+    errno.EACCES: "run as a user who may, or set INTENTLOOP_VAR to another folder",
+    errno.EROFS: "set INTENTLOOP_VAR to a folder that can be written",
+    errno.ENOTDIR: "set INTENTLOOP_VAR to a folder",
+}
+"""What the machine may lack, and what to do about it."""
 
 
 def settings() -> Settings:
@@ -148,6 +161,85 @@ def time_intent_command(
 
 
 @cli.command()
+def train(
+    data: Annotated[Path, typer.Option(help='labelled questions, JSON lines {"question", "intents"}')],
+    parent: Annotated[str, typer.Option(help="what to start from: an artefact's folder, a version, or a Hugging Face BERT")],
+    out: Annotated[Path, typer.Option(help="the folder that the new artefact becomes; must not exist")],
+    replay: Annotated[Path | None, typer.Option(help="labelled questions of earlier trainings")] = None,
+    rules: Annotated[Path | None, typer.Option(help="keyword rules in force, JSON lines; default: the parent's")] = None,
+    version: Annotated[str, typer.Option(help="its name; default: the folder's")] = "",
+    rules_revision: Annotated[
+        int | None, typer.Option(help="of its rules; default: the parent's, plus one if they change")
+    ] = None,
+    task: Annotated[TrainTask, typer.Option(help="extract_keywords makes new rules and keeps the model")] = "fine_tune",
+    extract_keywords: Annotated[bool, typer.Option(help="mine keyword rules too")] = True,
+    min_confidence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share of labels that must agree with a rule")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="mined rules at most")] = 1000,
+    progress: Annotated[bool, typer.Option(help="JSON lines of progress and a result on stdout; ends when stdin does")] = False,
+) -> None:
+    """Train an artefact from labelled questions, without any server; the gate's verdict is part of the result."""
+    from local.training_progress import end_with_stdin, json_lines, progress_bar
+    from training.corpus import read_rows
+    from training.job import TrainJob
+    from training.keywords import read_rules
+    from training.run import train as run
+
+    given = settings()
+    if progress:
+        end_with_stdin()
+    job = TrainJob(
+        rows=read_rows(data),
+        parent=_parent(parent),
+        out=out,
+        version=version or out.name,
+        replay=read_rows(replay) if replay else (),
+        rules=read_rules(rules) if rules else None,
+        rules_revision=rules_revision,
+        extract_keywords=extract_keywords,
+        task=task,
+        min_support=given.rule_min_support,
+        min_confidence=given.rule_min_confidence if min_confidence is None else min_confidence,
+        rule_limit=limit,
+        threads=given.train_threads,
+    )
+    with json_lines() if progress else progress_bar() as report:
+        result = run(job, report).as_json()
+    print(json.dumps({"result": result} if progress else result, ensure_ascii=False), flush=True)
+
+
+def _parent(name: str) -> str:
+    """The folder of the artefact `name`, or `name` itself where it is a Hugging Face model."""
+    from inference.artefact import TRAINING
+
+    if "/" in name and not (Path(name) / "manifest.json").exists():
+        return name  # a directory of weights, or owner/model of a hub
+    return str(find_model(name, TRAINING))
+
+
+@cli.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help='labelled questions, JSON lines {"question", "intents"}')],
+    model: ModelOption = "v0",
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
+) -> None:
+    """Score a version on labelled questions: macro-F1, micro-F1, and each intent."""
+    from inference.artefact import SERVING
+    from training.corpus import read_rows
+    from training.evaluate import evaluate as run
+
+    rows = read_rows(data)
+    scores = run(find_model(model, SERVING), rows, threads=settings().inference_threads)
+    if as_json:
+        print(json.dumps(scores.as_json(), ensure_ascii=False))
+        return
+    for intent, one in scores.per_intent.items():
+        print(f"{intent:12} F1 {one.f1:.4f}  precision {one.precision:.4f}  recall {one.recall:.4f}  rows {one.support}")
+    print(f"macro-F1 {scores.macro_f1:.4f}  micro-F1 {scores.micro_f1:.4f}  accuracy {scores.accuracy:.4f}  rows {scores.rows}")
+
+
+@cli.command()
 def mask() -> None:
     """Mask identifiers in JSON lines {"id", "text"} from stdin."""
     from dataclasses import asdict
@@ -179,9 +271,17 @@ def main() -> None:
     except (ConfigError, ArtefactError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except RequestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except IntentLoopError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(70)
+    except OSError as error:
+        if error.errno not in _MACHINE:
+            raise
+        print(f"error: {error.strerror}: {error.filename or 'the disk'}: {_MACHINE[error.errno]}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

