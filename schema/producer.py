@@ -29,7 +29,8 @@ def client_config(settings: Settings) -> dict[str, str | int | float | bool]:
         ConfigError: no bootstrap servers are set.
     """
     settings.require("kafka")
-    return {"bootstrap.servers": settings.kafka, "client.id": "intentloop", "log_level": 3}
+    # level 2: librdkafka repeats "connection refused" several times a second; what matters comes through callbacks
+    return {"bootstrap.servers": settings.kafka, "client.id": "intentloop", "log_level": 2}
 
 
 class EventProducer:
@@ -90,6 +91,7 @@ class EventProducer:
     ) -> Future[None]:
         """Send a record as it is; see `send`."""
         done: Future[None] = Future()
+        done.set_running_or_notify_cancel()  # nobody can cancel it: the record is on its way
 
         sent: list[tuple[str, str | bytes | None]] = [*(headers or [])]
 

@@ -1,0 +1,29 @@
+"""The route table. The router and ``/openapi.json`` are both made from it, so that neither knows what the other does not."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from api import batches, models, questions
+from api.inputs import Extraction, KeywordListing, Label, Listing, Moment, NewBatch, RunBatch, Waiting, Why
+from api.stats import stats
+from api.wire import Nothing, Route
+
+ROUTES: Final[tuple[Route[Any, Any], ...]] = (
+    Route("GET", "/questions/unlabeled", questions.unlabeled, "Questions that wait for a label", Nothing, Waiting),
+    Route("GET", "/questions/{id}", questions.question, "One question", Nothing, Nothing, also=(404,)),
+    Route("POST", "/questions/{id}/label", questions.label, "Label a question", Label, Nothing, 202, (404, 409), takes_key=True),
+    Route("POST", "/batches", batches.new_batch, "Make a training batch of all open questions", NewBatch, Nothing, 201, (409,)),
+    Route("GET", "/batches", batches.list_batches, "The newest batches", Nothing, Listing),
+    Route("GET", "/batches/{batch_id}", batches.batch, "One batch", Nothing, Nothing, also=(404,)),
+    Route("POST", "/batches/{batch_id}/run", batches.run_batch, "Train a batch", RunBatch, Nothing, 202, (404, 409)),
+    Route("POST", "/keywords/extract", batches.extract_keywords, "Extract keyword rules", Nothing, Extraction, 202, (409,)),
+    Route("GET", "/keywords", batches.keyword_rules, "The keyword rules", Nothing, KeywordListing),
+    Route("GET", "/keywords/counts", batches.keyword_counts, "Keywords by how often they occur", Nothing, KeywordListing),
+    Route("GET", "/models", models.models, "All versions", Nothing, Nothing),
+    Route("POST", "/models/{version}/activate", models.activate_model, "Make a version serve", Why, Nothing, also=(404, 409)),
+    Route("POST", "/models/rollback", models.rollback, "Make the version before serve again", Why, Nothing, also=(409,)),
+    Route("GET", "/models/at", models.model_at, "The version that served at a moment", Nothing, Moment, also=(404,)),
+    Route("GET", "/rollout", models.rollout, "Which replica serves what", Nothing, Nothing),
+    Route("GET", "/stats", stats, "Data, trainings, rules, and the effect of each version", Nothing, Nothing),
+)

@@ -1,0 +1,61 @@
+"""A rollout is done when all live replicas, at least one, serve the wanted version."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from api.replicas import Replicas
+from schema.events import ReplicaStatus, wrap
+from schema.settings import Settings
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def replicas() -> Replicas:
+    return Replicas(Settings(kafka="127.0.0.1:1"))
+
+
+def say(replicas: Replicas, name: str, version: str, *, ago: float = 1.0, state: str = "loaded", error: str = "") -> None:
+    said = {"replica_id": name, "state": state, "wanted_generation": 2, "loaded_generation": 2, "version": version}
+    said |= {"rules_revision": 1, "error": error, "reported_at": NOW - timedelta(seconds=ago)}
+    replicas.hear(wrap(ReplicaStatus.model_validate(said), source="test"))
+
+
+def told(replicas: Replicas, wanted: str | None = "v2") -> dict[str, Any]:
+    return replicas.rollout(wanted, NOW)
+
+
+def test_without_a_live_replica_nothing_is_done(replicas: Replicas) -> None:
+    assert told(replicas)["done"] is False
+    say(replicas, "a", "v2", ago=31)
+    assert (told(replicas)["done"], told(replicas)["live"]) == (False, 0)
+
+
+def test_one_that_still_serves_the_old_version_keeps_it_from_being_done(replicas: Replicas) -> None:
+    say(replicas, "a", "v2")
+    say(replicas, "b", "v1", state="load_failed", error="sha256 differs")
+    assert told(replicas)["done"] is False
+    assert [(r["replica_id"], r["loaded_version"], r["error"]) for r in told(replicas)["replicas"]] == [
+        ("a", "v2", None),
+        ("b", "v1", "sha256 differs"),
+    ]
+    say(replicas, "b", "v2")
+    assert told(replicas)["done"] is True
+
+
+@pytest.mark.parametrize(("state", "ago"), [("stopped", 1.0), ("loaded", 30.5)])
+def test_one_that_stopped_or_fell_silent_does_not_count(replicas: Replicas, state: str, ago: float) -> None:
+    say(replicas, "a", "v2")
+    say(replicas, "b", "v1", state=state, ago=ago)
+    assert (told(replicas)["done"], told(replicas)["live"]) == (True, 1)
+
+
+def test_since_is_when_it_began_to_say_the_same(replicas: Replicas) -> None:
+    for ago, version in ((20, "v1"), (15, "v2"), (10, "v2"), (5, "v2")):
+        say(replicas, "a", version, ago=ago)
+    [replica] = told(replicas)["replicas"]
+    assert (replica["since"], replica["seen_at"]) == (NOW - timedelta(seconds=15), NOW - timedelta(seconds=5))
