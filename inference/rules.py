@@ -6,6 +6,7 @@ They are part of the artefact: ``rules.json`` holds them, ``dictionary.txt`` the
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections import ChainMap
 from collections.abc import Iterable, Sequence
@@ -73,6 +74,7 @@ class RuleSet(BaseModel):
 @cache
 def _base() -> Any:
     """jieba's own dictionary, loaded once in a process (about a second)."""
+    jieba.setLogLevel(logging.WARNING)  # it tells everyone on stderr that it loads
     tokenizer = jieba.Tokenizer()
     tokenizer.initialize()
     return tokenizer

@@ -95,7 +95,8 @@ def duplicates(streams_url: str) -> int:
     with urllib.request.urlopen(f"{streams_url}/metrics", timeout=10) as answer:
         families = text_string_to_metric_families(answer.read().decode())
     wanted = {"agent": "persist-questions", "outcome": "duplicate"}
-    return int(sum(sample.value for family in families for sample in family.samples if wanted.items() <= sample.labels.items()))
+    samples = (sample for family in families for sample in family.samples if sample.name == "intentloop_stream_events_total")
+    return int(sum(sample.value for sample in samples if sample.labels == wanted))
 
 
 def dead_letters(settings: Settings, topic: Topic) -> int:

@@ -14,7 +14,7 @@ Advance = Callable[[float, float], None]
 
 
 class Steps:
-    """Shows steps on `console`; where that is no terminal, a line at each end."""
+    """Shows steps on `console`; where that is no terminal, a line at the end of each."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -24,7 +24,8 @@ class Steps:
         """Show `what` as going on; the bar moves when the given function is called."""
         began = time.monotonic()
         columns = (SpinnerColumn(), TextColumn("{task.description:34}"), BarColumn(30), TextColumn("{task.fields[count]:>11}"))
-        with Progress(*columns, TimeElapsedColumn(), console=self._console, transient=True) as progress:
+        shown = self._console.is_terminal
+        with Progress(*columns, TimeElapsedColumn(), console=self._console, transient=True, disable=not shown) as progress:
             task = progress.add_task(what, total=None, count="")
 
             def advance(done: float, total: float) -> None:

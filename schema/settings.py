@@ -37,9 +37,6 @@ class Settings(BaseModel):
     default_consent: bool = Field(default=False, description="what holds where a question says nothing of consent to training")
     var: Path = Field(default=Path("var"), description="folder for models, logs and the local servers' data")
     models_url: str = Field(default="", description="where artefacts are kept, a URL for fsspec; empty: the folder models in var")
-    base_model: str = Field(
-        default="builtin", description="where weights come from when nothing serves: builtin, a directory, a hub name"
-    )
     train_threshold: int = Field(default=100, ge=1, description="labelled, consented, unused questions that start a training")
     intent_floor: int = Field(default=5, ge=0, description="labelled questions that each intent to be trained needs, cumulative")
     auto_activate: bool = Field(default=True, description="activate a version that passed its gate")
