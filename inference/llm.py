@@ -46,6 +46,20 @@ _SCHEMA: Final[dict[str, Any]] = {
 }
 
 
+class _Message(BaseModel):
+    content: str
+
+
+class _Choice(BaseModel):
+    message: _Message
+
+
+class _Reply(BaseModel):
+    """The part of a chat completion that is read. The client's own types are not checked: any JSON passes through them."""
+
+    choices: list[_Choice] = Field(min_length=1)
+
+
 class Llm:
     """One endpoint. Retries on 429 and 5xx are the client's own."""
 
@@ -65,7 +79,7 @@ class Llm:
             TransientError: no answer, or none within the schema.
         """
         try:
-            reply = await self._client.chat.completions.create(
+            raw = await self._client.chat.completions.with_raw_response.create(
                 model=self._model,
                 temperature=0,
                 messages=[
@@ -77,8 +91,8 @@ class Llm:
                     "json_schema": {"name": "intents", "strict": True, "schema": _SCHEMA},
                 },
             )
-            content = reply.choices[0].message.content if reply.choices else None
-            return LlmAnswer.model_validate_json(content or "")
+            reply = _Reply.model_validate_json(raw.http_response.content)
+            return LlmAnswer.model_validate_json(reply.choices[0].message.content)
         except openai.OpenAIError as error:
             raise TransientError(f"the LLM did not answer: {type(error).__name__}") from error
         except ValidationError as error:

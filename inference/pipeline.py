@@ -17,7 +17,7 @@ from inference.predictor import Predictor
 from inference.rules import KeywordRules
 from inference.time_intent import time_intent, today_in_shanghai
 from schema.errors import TransientError
-from schema.events import Classification
+from schema.events import MAX_MATCHED, Classification
 from schema.taxonomy import NON_FORTUNE, Intent, rule_types
 
 AMBIGUOUS_MARGIN: Final = 0.1
@@ -66,7 +66,7 @@ class Pipeline:
         by_label = dict(zip(self.predictor.labels, map(float, row), strict=True))
         confidence = by_label[intents[0]]
         left = max((p for label, p in by_label.items() if label not in intents), default=0.0)
-        matched = self.rules.match(question)
+        matched = self.rules.match(question)[:MAX_MATCHED]
         answer = Classification(
             intents=intents,
             confidence=confidence,

@@ -5,7 +5,6 @@ They are part of the artefact: ``rules.json`` holds them, ``dictionary.txt`` the
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import ChainMap
@@ -71,6 +70,18 @@ class RuleSet(BaseModel):
     rules: list[Rule]
 
 
+def read_rule_set(folder: Path) -> RuleSet:
+    """The content of ``rules.json`` of the artefact in `folder`.
+
+    Raises:
+        ArtefactError: it is missing or holds no rules.
+    """
+    try:
+        return RuleSet.model_validate_json((folder / "rules.json").read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ArtefactError(f"the rules of {folder} cannot be read: {error}") from error
+
+
 @cache
 def _base() -> Any:
     """jieba's own dictionary, loaded once in a process (about a second)."""
@@ -114,11 +125,11 @@ class KeywordRules:
         Raises:
             ArtefactError: they are missing or not rules.
         """
+        rule_set = read_rule_set(folder)
         try:
-            rule_set = RuleSet.model_validate_json((folder / "rules.json").read_bytes())
             words = (folder / "dictionary.txt").read_text(encoding="utf-8").split("\n")
-        except (OSError, ValidationError, json.JSONDecodeError) as error:
-            raise ArtefactError(f"the rules of {folder} cannot be read: {error}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArtefactError(f"the dictionary of {folder} cannot be read: {error}") from error
         return cls(rule_set, [word.split(" ")[0] for word in words if word.strip()])
 
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,9 @@ def spawn(command: Sequence[str], *, log: Path, environ: Mapping[str, str] | Non
     alone, which then ends its children in order.
     """
     setpriv = shutil.which("setpriv")
-    bound = [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else list(command)
+    # The shell looks whether this process still lives: one that died before the signal was asked for gives none.
+    check = ["/bin/sh", "-c", f'[ "$PPID" = {os.getpid()} ] && exec "$@"', "sh"]
+    bound = [setpriv, "--pdeathsig", "KILL", "--", *check, *command] if setpriv else list(command)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(

@@ -22,6 +22,8 @@ from schema.taxonomy import MAX_INTENTS, NON_FORTUNE, Intent
 TYPE_PREFIX: Final = "com.intentloop."
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=UTF-8"
 MAX_QUESTION_CHARS: Final = 2000
+MAX_MATCHED: Final = 64
+"""Matched rules that an answer tells of; more decide, but are not listed."""
 MAX_VALUE_BYTES: Final = 256 * 1024
 _ID_NAMESPACE: Final = uuid.UUID("6f1d2a54-3c6e-5d0b-9f43-0b6c5f7a9e21")
 
@@ -97,7 +99,7 @@ class Classification(Model):
     rule_types: list[str] = Field(default_factory=list, max_length=16)
     time_intent: TimeIntent | None = None
     keywords: list[Keyword] = Field(default_factory=list, max_length=64)
-    matched_rules: list[MatchedRule] = Field(default_factory=list, max_length=64)
+    matched_rules: list[MatchedRule] = Field(default_factory=list, max_length=MAX_MATCHED)
     method: Literal["local_model", "keyword_fallback", "llm_fallback"]
     response_time_ms: float = Field(ge=0, le=86_400_000)
     is_fortune_related: bool

@@ -64,7 +64,7 @@ def _row(line: str, where: str) -> Row:
     if not isinstance(value, dict):
         raise RequestError("invalid", f"{where} is not a JSON object")
     question, intents = value.get("question"), value.get("intents")
-    if not isinstance(question, str) or not normalise(question):
+    if not isinstance(question, str) or not _is_text(question) or not normalise(question):
         raise RequestError("invalid", f"{where}: question has no text", "question")
     if not isinstance(intents, list) or not 1 <= len(intents) <= MAX_INTENTS:
         raise RequestError("invalid", f"{where}: intents must be a list of one to {MAX_INTENTS}", "intents")
@@ -74,6 +74,11 @@ def _row(line: str, where: str) -> Row:
     if NON_FORTUNE in intents and len(intents) > 1:
         raise RequestError("invalid", f"{where}: {NON_FORTUNE} stands alone", "intents")
     return Row(question, tuple(i for i in INTENTS if i in intents))
+
+
+def _is_text(value: str) -> bool:
+    """Whether UTF-8 can hold it: JSON can spell half a character."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

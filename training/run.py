@@ -18,7 +18,7 @@ import numpy as np
 
 from inference.artefact import MANIFEST, TRAINING, Manifest, manifest_sha256, seal, verify
 from inference.predictor import Predictor
-from inference.rules import KeywordRules, Rule, RuleSet
+from inference.rules import KeywordRules, Rule, RuleSet, read_rule_set
 from schema.errors import ArtefactError, ConfigError, TrainingError
 from schema.taxonomy import INTENTS
 from training.assembly import Identity, calibrate_and_seal, close, write_rules
@@ -95,7 +95,7 @@ def _rules(job: TrainJob, parent: _Parent | None, sides: Sides, report: Report) 
     """The mined rules, all rules of the new version, and their revision."""
     before = RuleSet(revision=0, rules=[])
     if parent:
-        before = RuleSet.model_validate_json((parent.folder / "rules.json").read_bytes())
+        before = read_rule_set(parent.folder)
     known = list(before.rules if job.rules is None else job.rules)
     mined: list[Rule] = []
     if job.extract_keywords or job.task == "extract_keywords":
