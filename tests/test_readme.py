@@ -1,4 +1,4 @@
-"""What the README says exists: its commands, settings, topics, paths, files and events."""
+"""What the README and docs/ say exists: commands, settings, topics, paths, files and events."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from schema.topics import TOPICS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 CODE = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
@@ -46,11 +47,11 @@ def test_every_setting_is_listed_with_its_default() -> None:
     for name, field in Settings.model_fields.items():
         default = field.get_default(call_default_factory=True)
         shown = default.get_secret_value() if hasattr(default, "get_secret_value") else default
-        assert f"| `{variable(name)}` | {shown} | {field.description} |" in README
+        assert f"| `{variable(name)}` | {shown} | {field.description} |" in SETTINGS
 
 
 def test_every_variable_is_a_setting() -> None:
-    named = set(re.findall(r"INTENTLOOP_[A-Z_]+", README))
+    named = set(re.findall(r"INTENTLOOP_[A-Z_]+", README + SETTINGS))
     assert named <= {variable(name) for name in Settings.model_fields} | LOCAL_ONLY
 
 
