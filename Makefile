@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: install demo test lint lock contract
+.PHONY: install demo test chaos lint lock contract
 
 install: .venv/.installed
 
@@ -26,6 +26,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: install
+	$(BIN)/python -m tests.faults.chaos --minutes $(or $(MINUTES),20) --seed $(or $(SEED),1)
 
 lint: install
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from local.dead_letter_commands import dlq
 from schema.errors import ArtefactError, ConfigError, IntentLoopError, RequestError
 from schema.settings import Settings, load_settings, variable
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from inference.artefact import Role
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+cli.add_typer(dlq, name="dlq")
 BUILTIN = Path(__file__).parent / "training" / "base" / "v0"
 
 TrainTask = Literal["fine_tune", "extract_keywords"]

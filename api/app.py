@@ -15,7 +15,7 @@ from api.middleware import measured, same_site, shaped
 from api.openapi import openapi
 from api.routes import ROUTES
 from api.state import Api
-from api.wire import MAX_BODY_BYTES, PREFIX, Route, answer, read_call
+from api.wire import MAX_BODY_BYTES, PREFIX, Route, answer, read_call, send_frames
 from schema.health import add_health_routes, serve
 from schema.logs import set_up_logs
 from schema.settings import Settings
@@ -26,6 +26,7 @@ def make_app(api: Api) -> web.Application:
     app = web.Application(middlewares=[measured, shaped, same_site], client_max_size=MAX_BODY_BYTES)
     for route in ROUTES:
         app.router.add_route(route.method, PREFIX + route.path, _handler(api, route))
+    app.on_shutdown.append(_end_streams(api))
     checks = {"database": api.check_database, "kafka": api.check_kafka, "replicas": api.check_replicas}
     add_health_routes(app, checks)
     app.router.add_get("/openapi.json", _text(json.dumps(openapi(ROUTES), ensure_ascii=False), "application/json"))
@@ -34,12 +35,20 @@ def make_app(api: Api) -> web.Application:
     return app
 
 
-def _handler(api: Api, route: Route[Any, Any]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def handle(request: web.Request) -> web.Response:
+def _handler(api: Api, route: Route[Any, Any]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
         call = await read_call(request, route.body, route.query)
-        return answer(await route.handle(api, call), route.status)
+        told = await route.handle(api, call)
+        return answer(told, route.status) if isinstance(told, dict) else await send_frames(request, told)
 
     return handle
+
+
+def _end_streams(api: Api) -> Callable[[web.Application], Awaitable[None]]:
+    async def end(_: web.Application) -> None:
+        api.changes.close()
+
+    return end
 
 
 def _text(text: str, content_type: str) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -14,7 +14,6 @@ from schema.batches import make_batch, request_run
 from schema.database import hold_lock
 from schema.errors import Conflict, NotFound
 from schema.privacy import mask
-from schema.tables import intent_keyword_counts as counts
 from schema.tables import intent_keyword_rules as rules
 from schema.tables import intent_model_training_batches as batches
 from schema.tables import intent_user_questions as questions
@@ -133,17 +132,5 @@ async def keyword_rules(api: Api, call: Call[Nothing, KeywordListing]) -> dict[s
         if call.query.intent:
             chosen = chosen.where(rules.c.intent == call.query.intent)
         return {"keywords": [dict(row) for row in connection.execute(chosen.limit(call.query.limit)).mappings()]}
-
-    return await api.database(work)
-
-
-async def keyword_counts(api: Api, call: Call[Nothing, KeywordListing]) -> dict[str, Any]:
-    """How often a keyword stood with an intent, the most frequent first."""
-
-    def work(connection: Connection) -> dict[str, Any]:
-        chosen = select(counts).order_by(counts.c.total.desc(), counts.c.keyword, counts.c.intent)
-        if call.query.intent:
-            chosen = chosen.where(counts.c.intent == call.query.intent)
-        return {"counts": [dict(row) for row in connection.execute(chosen.limit(call.query.limit)).mappings()]}
 
     return await api.database(work)

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from api.wire import Input
 from schema.events import Intents, TimeIntent
+from schema.keyword_windows import Window
 from schema.taxonomy import Intent
 
 Limit = Annotated[int, Field(ge=1, le=1000)]
@@ -60,6 +61,18 @@ class KeywordListing(Input):
     """Query of a list of keywords."""
 
     limit: Limit = 100
+    intent: Intent | None = None
+
+
+class CountListing(KeywordListing):
+    """Query of ``GET keywords/counts``."""
+
+    window: Window = "total"
+
+
+class IntentChoice(Input):
+    """Query of ``GET keywords/counts/stream``."""
+
     intent: Intent | None = None
 
 

@@ -78,7 +78,7 @@ def _operation(route: Route[Any, Any], refs: Any, schemas: dict[str, Any]) -> di
         "parameters": [_in_path(name) for name in re.findall(r"{(\w+)}", route.path)]
         + _in_query(route, schemas)
         + _in_headers(route),
-        "responses": {str(status): _response(status) for status in sorted(statuses)},
+        "responses": {str(status): _response(status, route.events) for status in sorted(statuses)},
     }
     if route.body is not Nothing:
         required = any(field.is_required() for field in route.body.model_fields.values())
@@ -107,6 +107,8 @@ def _in_headers(route: Route[Any, Any]) -> list[dict[str, Any]]:
     return [{"name": KEY_HEADER, "in": "header", "required": False, "description": said, "schema": schema}]
 
 
-def _response(status: int) -> dict[str, Any]:
+def _response(status: int, events: bool) -> dict[str, Any]:
+    if events and status == 200:
+        return {"description": "The events, without end", "content": {"text/event-stream": {}}}
     ref = {"$ref": f"#/components/schemas/{'Success' if status < 400 else 'Failure'}"}
     return {"description": WORDS[status], "content": {"application/json": {"schema": ref}}}

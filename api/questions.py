@@ -7,27 +7,23 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select
+from sqlalchemy import Connection, Row, select
 
-from api.inputs import Label, Strategy, Waiting
+from api.inputs import Label, Waiting
+from api.queue import choose
 from api.state import Api
 from api.wire import PREFIX, Call, Nothing
 from schema.errors import Conflict, NotFound
 from schema.events import QuestionLabeled, uuid7
 from schema.privacy import mask
+from schema.rollups import WAITING, read
 from schema.tables import intent_label_history as history
 from schema.tables import intent_user_questions as questions
 from schema.topics import QUESTION_LABELED
+from schema.tracing import continued
 
-TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 REPEATS: Final = uuid.UUID("0f6a4a0e-8b1d-5c39-9d57-3f2f6f3f0b61")
 MAX_ID: Final = 2**63 - 1
-ORDER: Final[dict[Strategy, tuple[ColumnElement[Any], ...]]] = {
-    "lowest_confidence": (questions.c.confidence.asc(), questions.c.id.asc()),  # NULL, never classified, comes first
-    "newest": (questions.c.asked_at.desc(), questions.c.id.desc()),
-    "oldest": (questions.c.asked_at.asc(), questions.c.id.asc()),
-    "random": (func.rand(),),
-}
 SHOWN: Final = [
     "id",
     "question",
@@ -63,18 +59,15 @@ DETAIL: Final = [
 
 async def unlabeled(api: Api, call: Call[Nothing, Waiting]) -> dict[str, Any]:
     """The questions whose labels would teach most. Only those whose asker agreed."""
-    waiting = (
-        questions.c.is_labeled.is_(False),
-        questions.c.training_status == "pending",
-        questions.c.consent_training.is_(True),
-    )
+    asked = call.query
 
     def work(connection: Connection) -> dict[str, Any]:
-        chosen = select(*(questions.c[name] for name in SHOWN)).where(*waiting)
-        rows = connection.execute(chosen.order_by(*ORDER[call.query.strategy]).limit(call.query.limit)).mappings()
-        found = [dict(row) for row in rows]
-        total = connection.execute(select(func.count()).select_from(questions).where(*waiting)).scalar_one()
-        return {"questions": found, "count": len(found), "total": total, "strategy": call.query.strategy}
+        total = read(connection).get(WAITING, 0)
+        ids = choose(connection, asked.strategy, asked.limit, total)
+        chosen = select(*(questions.c[name] for name in SHOWN)).where(questions.c.id.in_(ids))
+        rows = {row["id"]: dict(row) for row in connection.execute(chosen).mappings()}
+        found = [rows[number] for number in ids if number in rows]
+        return {"questions": found, "count": len(found), "total": total, "strategy": asked.strategy}
 
     return await api.database(work)
 
@@ -97,12 +90,14 @@ async def label(api: Api, call: Call[Label, Nothing]) -> dict[str, Any]:
     """Send ``question.labeled``. The streams worker applies it: ask for the question to see it done."""
     number = question_id(call.path["id"])
 
-    def check(connection: Connection) -> None:
+    def check(connection: Connection) -> str | None:
         row = find(connection, number)
         if not row.consent_training or row.training_status == "skipped":
             raise Conflict("no_consent", f"question {number} was asked without consent to training", "id")
+        found: str | None = row.traceparent
+        return found
 
-    await api.database(check)
+    asked_in = await api.database(check)
     said = call.body
     time_intent = said.correct_time_intent
     event = QuestionLabeled(
@@ -113,7 +108,7 @@ async def label(api: Api, call: Call[Label, Nothing]) -> dict[str, Any]:
         labeled_at=datetime.now(UTC),
     )
     event_id = _event_id(call, number)
-    trace = call.traceparent if call.traceparent and TRACEPARENT.fullmatch(call.traceparent) else None
+    trace = continued(call.traceparent) or continued(asked_in)
     await api.publish(QUESTION_LABELED, event, key=str(number), event_id=event_id, traceparent=trace)
     return {"event_id": event_id, "question_id": number, "look": f"{PREFIX}/questions/{number}"}
 

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from api import batches, models, questions
-from api.inputs import Extraction, KeywordListing, Label, Listing, Moment, NewBatch, RunBatch, Waiting, Why
+from api import batches, counts, models, questions
+from api.inputs import (
+    CountListing,
+    Extraction,
+    IntentChoice,
+    KeywordListing,
+    Label,
+    Listing,
+    Moment,
+    NewBatch,
+    RunBatch,
+    Waiting,
+    Why,
+)
 from api.stats import stats
 from api.wire import Nothing, Route
 
@@ -19,7 +31,8 @@ ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     Route("POST", "/batches/{batch_id}/run", batches.run_batch, "Train a batch", RunBatch, Nothing, 202, (404, 409)),
     Route("POST", "/keywords/extract", batches.extract_keywords, "Extract keyword rules", Nothing, Extraction, 202, (409,)),
     Route("GET", "/keywords", batches.keyword_rules, "The keyword rules", Nothing, KeywordListing),
-    Route("GET", "/keywords/counts", batches.keyword_counts, "Keywords by how often they occur", Nothing, KeywordListing),
+    Route("GET", "/keywords/counts", counts.keyword_counts, "Keywords by how often they occur", Nothing, CountListing),
+    Route("GET", "/keywords/counts/stream", counts.keyword_changes, "Counts as they change", Nothing, IntentChoice, events=True),
     Route("GET", "/models", models.models, "All versions", Nothing, Nothing),
     Route("POST", "/models/{version}/activate", models.activate_model, "Make a version serve", Why, Nothing, also=(404, 409)),
     Route("POST", "/models/rollback", models.rollback, "Make the version before serve again", Why, Nothing, also=(409,)),

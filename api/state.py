@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
+from api.changes import Changes
 from api.replicas import Replicas
 from api.wire import Unavailable
 from schema.database import classify, in_transaction, open_engine
@@ -47,6 +48,7 @@ class Api:
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
         self.producer = EventProducer(settings, source="intentloop/api")
         self.replicas = Replicas(settings)
+        self.changes = Changes(settings)
         self._admin = AdminClient(client_config(settings))
 
     def start(self) -> None:

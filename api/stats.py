@@ -1,11 +1,12 @@
 """Four groups of numbers: the data, the trainings, the rules, and whether the answers got better.
 
-A rate without a denominator is null, never 0.
+Those of the questions are read from the rollups, which cost the same at any number of questions. A rate without a
+denominator is null, never 0.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,9 +14,9 @@ from sqlalchemy import Connection, case, func, select
 
 from api.state import Api
 from api.wire import Call, Nothing
+from schema.rollups import LABELED, LABELS, PER_VERSION, SKIPPED, TOTAL, UNSTATED, Key, read
 from schema.tables import intent_keyword_rules as rules
 from schema.tables import intent_model_training_batches as batches
-from schema.tables import intent_user_questions as questions
 from schema.taxonomy import INTENTS
 
 STATUSES: Final = ("pending", "training", "completed", "rejected", "failed")
@@ -26,38 +27,28 @@ async def stats(api: Api, call: Call[Nothing, Nothing]) -> dict[str, Any]:
     """All four groups, from one transaction."""
 
     def work(connection: Connection) -> dict[str, Any]:
+        sums = read(connection)
         return {
-            "data_quality": data_quality(connection),
+            "data_quality": data_quality(sums),
             "training": training(connection),
             "rules": rule_use(connection),
-            "model_effect": model_effect(connection),
+            "model_effect": model_effect(sums),
         }
 
     return await api.database(work)
 
 
-def data_quality(connection: Connection) -> dict[str, Any]:
+def data_quality(sums: Mapping[Key, int]) -> dict[str, Any]:
     """How much there is, how much is labelled, and how the labels lie over the intents."""
-    total, labeled, skipped, unstated = connection.execute(
-        select(
-            func.count(),
-            _count_if(questions.c.is_labeled),
-            _count_if(questions.c.training_status == "skipped"),
-            _count_if(questions.c.consent_stated.is_(False)),
-        ).select_from(questions)
-    ).one()
-    per_intent = Counter[str]()
-    groups = select(questions.c.correct_intent, func.count()).where(questions.c.is_labeled)
-    for intents, number in connection.execute(groups.group_by(questions.c.correct_intent)):
-        per_intent.update(dict.fromkeys(intents or (), number))
+    total, labeled = sums.get(TOTAL, 0), sums.get(LABELED, 0)
     return {
         "total": total,
-        "labeled": int(labeled),
-        "unlabeled": total - int(labeled),
-        "label_rate": rate(int(labeled), total),
-        "per_intent": {intent: per_intent[intent] for intent in INTENTS},
-        "skipped": int(skipped),
-        "without_stated_consent": int(unstated),
+        "labeled": labeled,
+        "unlabeled": total - labeled,
+        "label_rate": rate(labeled, total),
+        "per_intent": {intent: sums.get((LABELS, intent), 0) for intent in INTENTS},
+        "skipped": sums.get(SKIPPED, 0),
+        "without_stated_consent": sums.get(UNSTATED, 0),
     }
 
 
@@ -114,7 +105,7 @@ class Effect:
     answered: int = 0
     llm_calls: int = 0
     timed: int = 0
-    milliseconds: float = 0.0
+    milliseconds: int = 0
     labeled: int = 0
     correct: int = 0
 
@@ -139,28 +130,13 @@ class Effect:
         }
 
 
-def model_effect(connection: Connection) -> dict[str, Any]:
+def model_effect(sums: Mapping[Key, int]) -> dict[str, Any]:
     """Per version that answered: how its answers compare with the labels that people gave later.
 
     An answer is correct where its intents are the label's, whatever their order.
     """
-    effects: dict[str, Effect] = {}
-    version = questions.c.model_version
-    answers = select(
-        version,
-        func.count(),
-        _count_if(questions.c.method == "llm_fallback"),
-        func.count(questions.c.response_time_ms),
-        func.coalesce(func.sum(questions.c.response_time_ms), 0),
-    ).where(version.is_not(None))
-    for name, answered, llm_calls, timed, milliseconds in connection.execute(answers.group_by(version).order_by(version)):
-        effects[name] = Effect(answered, int(llm_calls), timed, float(milliseconds))
-    pair = (questions.c.intents, questions.c.correct_intent)
-    judged = select(version, *pair, func.count()).where(version.is_not(None), questions.c.is_labeled)
-    for name, intents, correct, number in connection.execute(judged.group_by(version, *pair)):
-        effect = effects.setdefault(name, Effect())
-        effect.labeled += number
-        effect.correct += number if set(intents or ()) == set(correct or ()) else 0
+    versions = sorted({item for name, item in sums if name in PER_VERSION})
+    effects = {item: Effect(**{name: sums.get((name, item), 0) for name in PER_VERSION}) for item in versions}
     overall = Effect()
     for effect in effects.values():
         overall.add(effect)

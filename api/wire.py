@@ -5,8 +5,10 @@ Answers carry ``"success": true``; errors are ``{"success": false, "error": {"co
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 PREFIX: Final = "/api/v1/model-tuning"
 MAX_BODY_BYTES: Final = 64 * 1024
 RETRY_AFTER_SECONDS: Final = 2
+SLOWEST_CLIENT_SECONDS: Final = 10.0
 KEY_HEADER: Final = "Idempotency-Key"
 MAX_KEY_CHARS: Final = 128
 
@@ -75,18 +78,20 @@ class Route(Generic[B, Q]):
         body: model of the JSON body; an absent body is read as ``{}``.
         status: of a good answer.
         also: what else it answers with.
+        events: whether it answers with a stream of events; `handle` then returns their frames.
         takes_key: whether the header ``Idempotency-Key`` makes a repeat harmless. Elsewhere the database sees to that.
     """
 
     method: Literal["GET", "POST"]
     path: str
-    handle: Callable[[Api, Call[B, Q]], Awaitable[dict[str, Any]]]
+    handle: Callable[[Api, Call[B, Q]], Awaitable[dict[str, Any] | AsyncGenerator[bytes]]]
     summary: str
     body: type[B]
     query: type[Q]
     status: int = 200
     also: tuple[int, ...] = ()
     takes_key: bool = False
+    events: bool = False
 
 
 async def read_call(request: web.Request, body: type[B], query: type[Q]) -> Call[B, Q]:
@@ -148,6 +153,29 @@ def _invalid(error: ValidationError) -> RequestError:
 def answer(fields: Mapping[str, Any], status: int = 200) -> web.Response:
     """A good answer."""
     return web.json_response({"success": True, **fields}, status=status, dumps=dumps)
+
+
+async def send_frames(request: web.Request, frames: AsyncGenerator[bytes]) -> web.StreamResponse:
+    """Answer with server-sent events until `frames` end, the client goes away, or it takes nothing for a while."""
+    async with aclosing(frames):
+        first = await anext(frames)  # what cannot be had at all is still answered in the common shape
+        headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        response = web.StreamResponse(headers=headers)
+        try:
+            await response.prepare(request)
+            await response.write(first)
+            async for frame in frames:
+                if request.transport is None or request.transport.is_closing():
+                    break
+                if frame:
+                    async with asyncio.timeout(SLOWEST_CLIENT_SECONDS):
+                        await response.write(frame)
+        except ConnectionResetError:
+            pass  # it is gone
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()  # an orderly end would wait for it again
+        return response
 
 
 def refusal(

@@ -53,6 +53,7 @@ class Loop(Generic[E]):
         self.assigned = threading.Event()
         self._topic = topic
         self._prefix = settings.topic_prefix
+        self._pseudonym_key = settings.pseudonym_key.get_secret_value()
         self._event = event
         self._handle = handle
         self._producer = producer
@@ -141,7 +142,9 @@ class Loop(Generic[E]):
         origin = Origin(message.topic() or "", message.partition() or 0, message.offset() or 0, self.name, message.timestamp()[1])
         key, value = _bytes(message.key()), _bytes(message.value())
         trace = "".join(traceback.format_exception(error))
-        letter = dead_letter(origin, key, value, headers, error, stage="VALUE_CONVERTER", trace=trace)
+        letter = dead_letter(
+            origin, key, value, headers, error, stage="VALUE_CONVERTER", trace=trace, pseudonym_key=self._pseudonym_key
+        )
         name = self._topic.dead_letter_name(self._prefix)
         self._producer.send_raw(
             name, letter.value, key=letter.key, headers=letter.headers, timestamp_ms=letter.timestamp_ms

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import UTC
 from typing import Any
 
-from prometheus_client import Counter
-from sqlalchemy import Connection, Engine, Row, delete, select
+from prometheus_client import Counter, Gauge
+from sqlalchemy import Connection, Engine, Row, delete, func, select
 
 from schema.database import hold_lock, in_transaction
 from schema.errors import TransientError
 from schema.producer import EventProducer
-from schema.tables import outbox
+from schema.tables import outbox, utc_now
 from schema.topics import TOPICS
 
 log = logging.getLogger(__name__)
 PUBLISHED = Counter("intentloop_outbox_published", "events the relay published", ["topic"])
+DEPTH = Gauge("intentloop_outbox_rows", "events that wait to be published")
+AGE = Gauge("intentloop_outbox_oldest_seconds", "age of the oldest of them")
 BATCH = 500
+MEASURE_SECONDS = 2.0
 DELIVERY_SECONDS = 20.0
 BY_STEM = {topic.stem: topic for topic in TOPICS}
 
@@ -64,6 +68,13 @@ def _send(producer: EventProducer, row: Row[Any]) -> Future[None]:
     )
 
 
+def measure_outbox(connection: Connection) -> None:
+    """Tell the metrics how many events wait, and for how long."""
+    depth, oldest = connection.execute(select(func.count(), func.min(outbox.c.created_at))).one()
+    DEPTH.set(depth)
+    AGE.set((utc_now() - oldest).total_seconds() if oldest else 0.0)
+
+
 class Relay:
     """The loop around `publish_outbox`.
 
@@ -80,8 +91,12 @@ class Relay:
     def run(self) -> None:
         """Work until `stopping` is set."""
         pause = self._idle
+        measured_at = 0.0
         while not self.stopping.is_set():
             try:
+                if time.monotonic() - measured_at > MEASURE_SECONDS:
+                    in_transaction(self._engine, measure_outbox)
+                    measured_at = time.monotonic()
                 if in_transaction(self._engine, lambda connection: publish_outbox(connection, self._producer)):
                     pause = 0.0
                 else:

@@ -35,6 +35,7 @@ from schema.outbox import enqueue
 from schema.settings import Settings
 from schema.tables import intent_model_training_batches as batches
 from schema.topics import TRAINING_PROGRESS
+from schema.tracing import continued
 
 log = logging.getLogger(__name__)
 RUNS = Counter("intentloop_training_runs", "batches by how they ended", ["outcome"])
@@ -202,7 +203,8 @@ class Trainer:
                 rules_extracted=result.get("rules_extracted", 0),
             )
             if passed and self._settings.auto_activate:
-                activate(connection, run.version, by="gate", reason=result.get("reason", "")[:500])
+                reason = result.get("reason", "")[:500]
+                activate(connection, run.version, by="gate", reason=reason, traceparent=run.traceparent)
 
         in_transaction(self._engine, work)
         RUNS.labels(result["outcome"]).inc()
@@ -247,4 +249,4 @@ def _tell(connection: Connection, run: Run, progress: dict[str, Any]) -> None:
     event = TrainingProgress.model_validate({"batch_id": run.batch_id, "attempt": run.attempt, **progress})
     values = {"progress": event.model_dump()}
     connection.execute(update(batches).where(batches.c.batch_id == run.batch_id).values(values))
-    enqueue(connection, TRAINING_PROGRESS, event, key=run.batch_id)
+    enqueue(connection, TRAINING_PROGRESS, event, key=run.batch_id, traceparent=continued(run.traceparent))

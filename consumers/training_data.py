@@ -26,6 +26,7 @@ from schema.tables import intent_model_versions as versions
 from schema.tables import intent_user_questions as questions
 from schema.tables import utc_now
 from schema.topics import TRAINING_FINISHED
+from schema.tracing import continued
 
 ENDED = frozenset({"completed", "rejected", "failed"})
 
@@ -44,6 +45,7 @@ class Run:
     parent_sha256: str
     extract_keywords: bool
     options: dict[str, Any]
+    traceparent: str | None
 
 
 def begin(connection: Connection, batch_id: str) -> Run | None:
@@ -79,6 +81,7 @@ def begin(connection: Connection, batch_id: str) -> Run | None:
         parent_sha256=parent.manifest_sha256,
         extract_keywords=batch.auto_extract_keywords,
         options=batch.options or {},
+        traceparent=batch.traceparent,
     )
 
 
@@ -158,7 +161,7 @@ def finish(
         "rules_extracted": rules_extracted,
     }
     connection.execute(update(batches).where(batches.c.batch_id == run.batch_id).values(values))
-    members = questions.c.training_batch_id == run.batch_id
+    members = and_(questions.c.is_labeled, questions.c.training_batch_id == run.batch_id)  # only labelled ones are members
     if outcome == "failed":
         released = {"training_batch_id": None, "training_status": "pending", "updated_at": now}
         connection.execute(update(questions).where(members, questions.c.training_status == "pending").values(released))
@@ -173,11 +176,11 @@ def finish(
     event = TrainingFinished(
         batch_id=run.batch_id, outcome=outcome, version=run.version if model_url else None, reason=reason, metrics=metrics
     )
-    enqueue(connection, TRAINING_FINISHED, event, key=run.batch_id)
+    enqueue(connection, TRAINING_FINISHED, event, key=run.batch_id, traceparent=continued(run.traceparent))
 
 
 def _kept_from_rejected() -> Any:
-    return and_(questions.c.training_status == "used", questions.c.training_model_version.is_(None))
+    return and_(questions.c.is_labeled, questions.c.training_status == "used", questions.c.training_model_version.is_(None))
 
 
 def save_rules(connection: Connection, mined: Iterable[dict[str, Any]], revision: int) -> None:

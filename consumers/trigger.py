@@ -46,8 +46,11 @@ def decide(open_questions: int, open_intents: set[str], examples: Counter[str], 
     return Wait(missing, below) if missing or below else Fire()
 
 
-def consider(connection: Connection, settings: Settings) -> str | None:
-    """Look at the labels under the lock, and make a batch where the policy says so; returns its id."""
+def consider(connection: Connection, settings: Settings, traceparent: str | None = None) -> str | None:
+    """Look at the labels under the lock, and make a batch where the policy says so; returns its id.
+
+    `traceparent` is that of the label that called for the look: the batch continues its trace.
+    """
     hold_lock(connection, "trigger")
     waiting = count_open(connection)
     if waiting < settings.train_threshold:
@@ -61,7 +64,8 @@ def consider(connection: Connection, settings: Settings) -> str | None:
     if isinstance(verdict, Wait):
         log.info("%d labelled questions wait; intents below the floor: %s", waiting, verdict.below_floor)
         return None
-    batch = make_batch(connection, task="fine_tune", trigger="threshold", description=f"{waiting} newly labelled questions")
+    description = f"{waiting} newly labelled questions"
+    batch = make_batch(connection, task="fine_tune", trigger="threshold", description=description, traceparent=traceparent)
     request_run(connection, batch.batch_id)
     log.info("batch %s holds %d questions", batch.batch_id, batch.question_count)
     return batch.batch_id
@@ -74,6 +78,6 @@ class Trigger:
         self._engine = engine
         self._settings = settings
 
-    def handle(self, _: Envelope[LabelApplied]) -> None:
+    def handle(self, applied: Envelope[LabelApplied]) -> None:
         """Consider a training; a repeat of the event finds the questions taken and does nothing."""
-        in_transaction(self._engine, partial(consider, settings=self._settings))
+        in_transaction(self._engine, partial(consider, settings=self._settings, traceparent=applied.traceparent))

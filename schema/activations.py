@@ -19,6 +19,7 @@ from schema.tables import intent_model_activations as activations
 from schema.tables import intent_model_versions as versions
 from schema.tables import utc_now
 from schema.topics import MODEL_ACTIVATED
+from schema.tracing import continued
 
 SERVING_KEY: Final = "serving"
 
@@ -33,7 +34,9 @@ class Activation:
     changed: bool
 
 
-def activate(connection: Connection, version: str, *, by: str, reason: str, override_gate: bool = False) -> Activation:
+def activate(
+    connection: Connection, version: str, *, by: str, reason: str, override_gate: bool = False, traceparent: str | None = None
+) -> Activation:
     """Make `version` the serving one and queue ``model.activated``. A repeat of the current activation changes nothing.
 
     Raises:
@@ -49,7 +52,7 @@ def activate(connection: Connection, version: str, *, by: str, reason: str, over
     current = current_activation(connection)
     if current is not None and current.version == version:
         return Activation(current.id, version, current.rules_revision, changed=False)
-    return _append(connection, row, by=by, reason=reason)
+    return _append(connection, row, by=by, reason=reason, traceparent=traceparent)
 
 
 def roll_back(connection: Connection, *, by: str, reason: str) -> Activation:
@@ -75,7 +78,7 @@ def current_activation(connection: Connection) -> Row[Any] | None:
     return connection.execute(select(activations).order_by(activations.c.id.desc()).limit(1)).one_or_none()
 
 
-def _append(connection: Connection, version: Row[Any], *, by: str, reason: str) -> Activation:
+def _append(connection: Connection, version: Row[Any], *, by: str, reason: str, traceparent: str | None = None) -> Activation:
     now = utc_now()
     row = {
         "version": version.version,
@@ -99,5 +102,5 @@ def _append(connection: Connection, version: Row[Any], *, by: str, reason: str) 
         reason=reason,
         activated_at=now.replace(tzinfo=UTC),
     )
-    enqueue(connection, MODEL_ACTIVATED, event, key=SERVING_KEY)
+    enqueue(connection, MODEL_ACTIVATED, event, key=SERVING_KEY, traceparent=continued(traceparent))
     return Activation(generation, version.version, version.rules_revision, changed=True)

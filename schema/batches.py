@@ -18,6 +18,7 @@ from schema.tables import intent_model_training_batches as batches
 from schema.tables import intent_user_questions as questions
 from schema.tables import utc_now
 from schema.topics import TRAINING_REQUESTED
+from schema.tracing import continued
 
 Task = Literal["fine_tune", "extract_keywords"]
 Trigger = Literal["threshold", "manual"]
@@ -48,9 +49,17 @@ def count_open(connection: Connection) -> int:
 
 
 def make_batch(
-    connection: Connection, *, task: Task, trigger: Trigger, description: str = "", options: dict[str, Any] | None = None
+    connection: Connection,
+    *,
+    task: Task,
+    trigger: Trigger,
+    description: str = "",
+    options: dict[str, Any] | None = None,
+    traceparent: str | None = None,
 ) -> Batch:
     """Append a pending batch; a ``fine_tune`` takes all open questions as members. The caller holds the lock ``trigger``.
+
+    `traceparent` is the trace of what led to it: it goes on to the activation of what is trained.
 
     Raises:
         Conflict: there is nothing to train on.
@@ -72,6 +81,7 @@ def make_batch(
         "trigger": trigger,
         "task": task,
         "options": options or {},
+        "traceparent": traceparent,
         "created_at": utc_now(),
     }
     connection.execute(batches.insert(), row)
@@ -94,5 +104,5 @@ def request_run(connection: Connection, batch_id: str, *, auto_extract_keywords:
         values = {"requested": True, "auto_extract_keywords": auto_extract_keywords}
         connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
         event = TrainingRequested(batch_id=batch_id, task=batch.task, trigger=batch.trigger)
-        enqueue(connection, TRAINING_REQUESTED, event, key=batch_id)
+        enqueue(connection, TRAINING_REQUESTED, event, key=batch_id, traceparent=continued(batch.traceparent))
     return batch

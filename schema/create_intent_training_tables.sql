@@ -37,8 +37,7 @@ CREATE TABLE IF NOT EXISTS intent_keyword_counts (
 	intent VARCHAR(32) NOT NULL,
 	total BIGINT NOT NULL,
 	updated_at DATETIME(6) NOT NULL,
-	PRIMARY KEY (keyword, intent),
-	KEY ix_counts_total (total)
+	PRIMARY KEY (keyword, intent)
 )ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS intent_keyword_rules (
@@ -59,6 +58,14 @@ CREATE TABLE IF NOT EXISTS intent_keyword_rules (
 	PRIMARY KEY (id),
 	CONSTRAINT uq_intent_keyword_rules_keyword_intent UNIQUE (keyword, intent)
 )ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS intent_keyword_snapshots (
+	taken_at DATETIME(6) NOT NULL,
+	keyword VARCHAR(64) NOT NULL COMMENT 'empty in the one row that every snapshot has',
+	intent VARCHAR(32) NOT NULL,
+	total BIGINT NOT NULL,
+	PRIMARY KEY (taken_at, keyword, intent)
+)ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='intent_keyword_counts as it was at some moments: what windows are counted from' COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS intent_locks (
 	name VARCHAR(64) NOT NULL,
@@ -102,6 +109,7 @@ CREATE TABLE IF NOT EXISTS intent_model_training_batches (
 	parent_version VARCHAR(64) COMMENT 'added: the version whose weights it starts from',
 	progress JSON COMMENT 'added: the last training.progress',
 	rules_extracted INTEGER COMMENT 'added',
+	traceparent VARCHAR(64) COMMENT 'added: trace of the event that led to it',
 	created_at DATETIME(6) NOT NULL,
 	PRIMARY KEY (id),
 	CONSTRAINT uq_intent_model_training_batches_batch_id UNIQUE (batch_id)
@@ -128,6 +136,13 @@ CREATE TABLE IF NOT EXISTS intent_model_versions (
 	PRIMARY KEY (id),
 	CONSTRAINT uq_intent_model_versions_version UNIQUE (version)
 )ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS intent_rollups (
+	name VARCHAR(64) NOT NULL,
+	item VARCHAR(64) NOT NULL,
+	value BIGINT NOT NULL,
+	PRIMARY KEY (name, item)
+)ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='sums over intent_user_questions, kept in the transactions that change it: see schema/rollups.py' COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS intent_user_questions (
 	id BIGINT NOT NULL AUTO_INCREMENT,
@@ -162,15 +177,19 @@ CREATE TABLE IF NOT EXISTS intent_user_questions (
 	matched_rules JSON COMMENT 'added: [{keyword, intent}]',
 	consent_training BOOL NOT NULL COMMENT 'added: as the question said, or the default',
 	consent_stated BOOL NOT NULL COMMENT 'added: whether the question said anything of consent',
+	traceparent VARCHAR(64) COMMENT 'added: trace of the event that brought it',
 	asked_at DATETIME(6) NOT NULL,
 	created_at DATETIME(6) NOT NULL,
 	updated_at DATETIME(6) NOT NULL,
+	waiting_band SMALLINT GENERATED ALWAYS AS (CASE WHEN is_labeled = 0 AND consent_training = 1 AND training_status = 'pending' THEN CASE WHEN confidence IS NULL THEN 0 ELSE 1 + FLOOR(confidence * 200) END END) STORED COMMENT 'added: confidence in steps of 0.005 where it waits for a label, 0 where it was never classified',
+	waiting_since DATETIME(6) GENERATED ALWAYS AS (CASE WHEN is_labeled = 0 AND consent_training = 1 AND training_status = 'pending' THEN asked_at END) STORED COMMENT 'added: asked_at where it waits for a label',
+	stored_on DATE GENERATED ALWAYS AS (CAST(created_at AS DATE)) STORED COMMENT 'added: the day of created_at',
 	PRIMARY KEY (id),
 	CONSTRAINT uq_intent_user_questions_event_id UNIQUE (event_id),
-	KEY ix_questions_batch (training_batch_id),
-	KEY ix_questions_queue (is_labeled, training_status, confidence, id),
-	KEY ix_questions_training (training_status, is_labeled, text_hash),
-	KEY ix_questions_user (user_id)
+	KEY ix_questions_band (waiting_band),
+	KEY ix_questions_since (waiting_since),
+	KEY ix_questions_training (is_labeled, training_status, training_batch_id),
+	KEY ix_questions_user (stored_on, user_id)
 )ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS outbox (
@@ -199,8 +218,8 @@ CREATE TABLE IF NOT EXISTS intent_label_history (
 	KEY ix_label_history_question (question_id)
 )ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='append-only' COLLATE utf8mb4_bin;
 
-INSERT IGNORE INTO intent_locks (name) VALUES ('trigger'), ('activation'), ('relay');
+INSERT IGNORE INTO intent_locks (name) VALUES ('trigger'), ('activation'), ('relay'), ('snapshot');
 
 CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
 
-INSERT IGNORE INTO alembic_version (version_num) VALUES ('0001');
+INSERT INTO alembic_version (version_num) SELECT '0002' FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM alembic_version AS marked);

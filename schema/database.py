@@ -34,8 +34,10 @@ class RowRefused(EventError):
     """The database refused a value of a row. Split the batch to find which."""
 
 
-def open_engine(url: str, *, pool_size: int = 5) -> Engine:
+def open_engine(url: str, *, pool_size: int = 5, timeout: float = 30.0) -> Engine:
     """An engine for `url`: READ COMMITTED, UTC, connections checked before use and renewed before servers drop them.
+
+    A server that is silent for `timeout` seconds counts as away.
 
     Raises:
         ConfigError: the URL cannot be read, or is not for MySQL or MariaDB.
@@ -56,8 +58,8 @@ def open_engine(url: str, *, pool_size: int = 5) -> Engine:
             json_serializer=partial(json.dumps, ensure_ascii=False, separators=(",", ":")),  # Chinese stays searchable
             connect_args={
                 "connect_timeout": 10,
-                "read_timeout": 30,
-                "write_timeout": 30,
+                "read_timeout": timeout,
+                "write_timeout": timeout,
                 "init_command": "SET time_zone = '+00:00'",
             },
         )

@@ -7,11 +7,13 @@ UUIDv5 of source and id, so that any producer gets idempotence.
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -27,13 +29,16 @@ MAX_MATCHED: Final = 64
 MAX_VALUE_BYTES: Final = 256 * 1024
 _ID_NAMESPACE: Final = uuid.UUID("6f1d2a54-3c6e-5d0b-9f43-0b6c5f7a9e21")
 
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
 Headers = list[tuple[str, bytes]]
 
 
 def uuid7() -> uuid.UUID:
     """A time-ordered UUID (RFC 9562, version 7): neighbours in time are neighbours in the index."""
     milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds << 80) | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
+    chance = secrets.randbits(74)
+    value = (milliseconds << 80) | (0x7 << 76) | ((chance >> 62) << 64) | (0b10 << 62) | (chance & (2**62 - 1))
     return uuid.UUID(int=value)
 
 
@@ -298,8 +303,10 @@ class Envelope(BaseModel, Generic[E]):
     @property
     def key_bytes(self) -> bytes:
         """16 bytes that identify this event for ever: see the module's docstring."""
+        if _UUID.fullmatch(self.id):
+            return bytes.fromhex(self.id.replace("-", ""))
         try:
-            return uuid.UUID(self.id).bytes
+            return uuid.UUID(self.id).bytes  # braces, a urn, no hyphens
         except ValueError:
             return uuid.uuid5(_ID_NAMESPACE, f"{self.source}\n{self.id}").bytes
 
@@ -324,6 +331,11 @@ def encode(envelope: Envelope[E]) -> bytes:
     return envelope.model_dump_json(exclude_none=True).encode()
 
 
+@cache
+def _envelope(event: type[E]) -> type[Envelope[E]]:
+    return Envelope[event]  # type: ignore[valid-type]
+
+
 def decode(event: type[E], value: bytes | None, headers: Iterable[tuple[str, bytes]] = ()) -> Envelope[E]:
     """Read a record's value as `event`, in structured or binary mode.
 
@@ -335,7 +347,7 @@ def decode(event: type[E], value: bytes | None, headers: Iterable[tuple[str, byt
         raise EventError("tombstone", "the value is null")
     if len(value) > MAX_VALUE_BYTES:
         raise EventError("too_large", f"the value has {len(value)} bytes, at most {MAX_VALUE_BYTES} are read")
-    envelope: type[Envelope[E]] = Envelope[event]  # type: ignore[valid-type]
+    envelope = _envelope(event)
     attributes: dict[str, str] = {}
     try:
         attributes = _binary_attributes(headers)

@@ -1,4 +1,4 @@
-"""Read a topic from its beginning and keep following it, outside any consumer group: everyone hears everything.
+"""Read a topic, from its beginning or its end, and keep following it, outside any consumer group: everyone hears everything.
 
 For compacted topics whose last value per key is a state: what serves, what the replicas report, keyword totals.
 """
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schema.errors import EventError, TransientError
 from schema.events import Envelope, Event, decode
@@ -23,19 +23,22 @@ E = TypeVar("E", bound=Event)
 
 
 class Follower(Generic[E]):
-    """A thread that gives every event of `topic` to `handle`, in order per partition.
+    """A thread that gives every event of `topic` to `handle`, in order per partition; with `from_end` only new ones.
 
-    `caught_up` is set once all that was there at the start has been handled. While the broker is away the follower
+    `caught_up` is set once all that was there at the start has been handled, or passed by. While the broker is away the follower
     waits; librdkafka reconnects by itself. A record that cannot be read is logged and passed over: only our own
     processes write these topics.
     """
 
-    def __init__(self, settings: Settings, topic: Topic, event: type[E], handle: Callable[[Envelope[E]], None]) -> None:
+    def __init__(
+        self, settings: Settings, topic: Topic, event: type[E], handle: Callable[[Envelope[E]], None], *, from_end: bool = False
+    ) -> None:
         self.caught_up = threading.Event()
         self._topic = topic.name(settings.topic_prefix)
         self._partitions = topic.partitions
         self._event = event
         self._handle = handle
+        self._begin = OFFSET_END if from_end else OFFSET_BEGINNING
         self._stopping = threading.Event()
         self._config = client_config(settings) | {
             "group.id": settings.group("follower"),  # required by the client; nothing is ever committed
@@ -54,9 +57,13 @@ class Follower(Generic[E]):
         self._stopping.set()
         self._thread.join()
 
+    def is_alive(self) -> bool:
+        """Whether the thread reads."""
+        return self._thread.is_alive()
+
     def check(self) -> None:
         """Raises `TransientError` while the state is not complete yet, or when the thread has died."""
-        if not self._thread.is_alive():
+        if not self.is_alive():
             raise TransientError(f"nothing reads {self._topic} any more")
         if not self.caught_up.is_set():
             raise TransientError(f"{self._topic} is not read to its end yet")
@@ -64,7 +71,7 @@ class Follower(Generic[E]):
     def _run(self) -> None:
         consumer = Consumer(self._config)
         try:
-            consumer.assign([TopicPartition(self._topic, p, OFFSET_BEGINNING) for p in range(self._partitions)])
+            consumer.assign([TopicPartition(self._topic, p, self._begin) for p in range(self._partitions)])
             unread = set(range(self._partitions))
             while not self._stopping.is_set():
                 message = consumer.poll(0.2)

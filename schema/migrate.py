@@ -24,7 +24,11 @@ from schema.tables import LOCKS, metadata
 from schema.topics import DEAD_LETTER_RETENTION_MS, TOPICS
 
 UNKNOWN_DATABASE: Final = 1049
+COMPACTION: Final = {"segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
+"""The segment that is written to is never compacted: by default it holds a week, and whoever starts would read all of it."""
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
+LONGEST_STATEMENT: Final = 4 * 3600.0
+"""Seconds that one statement of a migration may take: some rewrite a table."""
 
 
 def migrate_database(engine: Engine) -> None:
@@ -36,13 +40,16 @@ def migrate_database(engine: Engine) -> None:
     """
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
+    patient = open_engine(engine.url.render_as_string(hide_password=False), pool_size=1, timeout=LONGEST_STATEMENT)
     try:
-        with engine.begin() as connection:
+        with patient.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             add_locks(connection)
     except DBAPIError as error:
         raise classify(error) from error
+    finally:
+        patient.dispose()
 
 
 def create_database(url: str) -> None:
@@ -84,6 +91,8 @@ def wanted_topics(settings: Settings) -> dict[str, NewTopic]:
         layout: dict[str, str] = {"cleanup.policy": topic.cleanup}
         if topic.cleanup == "delete":
             layout["retention.ms"] = str(topic.retention_ms)
+        else:
+            layout |= COMPACTION
         wanted[topic.name(settings.topic_prefix)] = _new(settings, topic.name(settings.topic_prefix), topic.partitions, layout)
         if topic.dead_letters:
             name = topic.dead_letter_name(settings.topic_prefix)
@@ -158,7 +167,9 @@ def tables_sql() -> str:
     parts.append(f"INSERT IGNORE INTO intent_locks (name) VALUES {rows};")
     head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
     parts.append("CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);")
-    parts.append(f"INSERT IGNORE INTO alembic_version (version_num) VALUES ('{head}');")
+    # An older database keeps its mark: the statements above leave its tables as they are, `intentloop migrate` changes them.
+    unmarked = "WHERE NOT EXISTS (SELECT 1 FROM alembic_version AS marked)"
+    parts.append(f"INSERT INTO alembic_version (version_num) SELECT '{head}' FROM DUAL {unmarked};")
     return "\n\n".join("\n".join(line.rstrip() for line in part.splitlines()) for part in parts) + "\n"
 
 

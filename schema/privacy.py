@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,22 +58,38 @@ def _kind(run: str, context: str) -> str | None:
     return None
 
 
+_MAY_HOLD: Final = re.compile(r"[@\uff20]|(?:[\d\u00b2\u00b3\u00b9\u2070-\u2089\u2460-\u24ff].{0,3}?){7}", re.DOTALL)
+"""What no text with an identifier lacks: an at sign, or seven digits of any script or shape with little between them."""
+
+
 def find(text: str) -> list[Found]:
     """The identifiers in `text`, in order and without overlap. Linear in the length of the text."""
+    if not _MAY_HOLD.search(text):
+        return []
     folded, offsets = _fold(text)
-    found = [("EMAIL", m.start(), m.end()) for m in _EMAIL.finditer(folded)]
-    for m in _DIGIT_RUN.finditer(folded):
-        if any(s <= m.start() < e for _, s, e in found):
-            continue
+    found: list[Found] = []
+    taken = 0
+    for kind, start, end in sorted([*_emails(folded), *_numbers(folded)], key=lambda f: (f[1], -f[2])):
+        if (begin := max(start, taken)) < end:
+            found.append(Found(kind, offsets[begin], offsets[end - 1] + 1))
+            taken = end
+    return found
+
+
+def _emails(text: str) -> Iterator[tuple[str, int, int]]:
+    return (("EMAIL", m.start(), m.end()) for m in _EMAIL.finditer(text))
+
+
+def _numbers(text: str) -> Iterator[tuple[str, int, int]]:
+    for m in _DIGIT_RUN.finditer(text):
         run = re.sub(r"[^0-9Xx]", "", m[0]).upper()
         start, end = m.start(), m.start() + len(m[0].rstrip(" -.·"))
-        kind = _kind(run, folded[max(0, m.start() - 12) : m.start()])
+        kind = _kind(run, text[max(0, m.start() - 12) : m.start()])
         if kind is None and run.endswith("X"):
             kind = _kind(run[:-1], "")
             end -= 1
         if kind:
-            found.append((kind, start, end))
-    return [Found(k, offsets[s], offsets[e - 1] + 1) for k, s, e in sorted(found, key=lambda f: f[1])]
+            yield kind, start, end
 
 
 def _fold(text: str) -> tuple[str, list[int]]:
@@ -91,10 +108,12 @@ def _fold(text: str) -> tuple[str, list[int]]:
 
 def mask(text: str) -> str:
     """`text` with every identifier replaced by its kind, such as ``<PHONE>``. Masking masked text changes nothing."""
-    found = find(text)
-    for f in reversed(found):
-        text = f"{text[: f.start]}<{f.type}>{text[f.end :]}"
-    return text
+    pieces: list[str] = []
+    at = 0
+    for found in find(text):
+        pieces += (text[at : found.start], f"<{found.type}>")
+        at = found.end
+    return "".join([*pieces, text[at:]])
 
 
 def mask_bytes(value: bytes | None) -> bytes | None:
@@ -109,11 +128,16 @@ def mask_bytes(value: bytes | None) -> bytes | None:
 _PSEUDONYM: Final = re.compile(r"p1_[0-9a-f]{32}")
 
 
+def is_pseudonym(identifier: str) -> bool:
+    """Whether `identifier` looks like what `pseudonym` makes."""
+    return _PSEUDONYM.fullmatch(identifier) is not None
+
+
 def pseudonym(identifier: str, key: str) -> str:
     """A stable stand-in for a user or session: ``p1_`` and 128 bits of HMAC-SHA256 under `key`, in hex.
 
     A pseudonym stays as it is, so that it may be taken before Kafka and again before the database.
     """
-    if _PSEUDONYM.fullmatch(identifier):
+    if is_pseudonym(identifier):
         return identifier
     return "p1_" + hmac.new(key.encode(), identifier.encode(), hashlib.sha256).hexdigest()[:32]

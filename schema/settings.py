@@ -59,7 +59,7 @@ class Settings(BaseModel):
     replica_id: str = Field(default="", max_length=64, description="a replica's name; empty: host name and port")
     inference_threads: int = Field(default=2, ge=1, le=64, description="threads of one ONNX Runtime session")
     train_threads: int = Field(default=2, ge=1, le=256, description="threads of a training")
-    stream_batch: int = Field(default=1000, ge=1, le=10_000, description="events per database transaction")
+    stream_batch: int = Field(default=2000, ge=1, le=10_000, description="events per database transaction")
     database_patience: float = Field(
         default=90.0, gt=0, description="seconds a stream waits for the database before the worker ends"
     )

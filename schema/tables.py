@@ -14,12 +14,14 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Computed,
     Date,
     ForeignKey,
     Index,
     Integer,
     MetaData,
     Numeric,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -48,10 +50,19 @@ def _json() -> TypeEngine[Any]:
     return JSON(none_as_null=True)
 
 
+def _derived(name: str, kind: TypeEngine[Any], sql: str, comment: str) -> Column[Any]:
+    """A column that the server keeps; stored, because servers purge indexes over virtual columns slowly."""
+    return Column(name, kind, Computed(sql, persisted=True), comment=comment)
+
+
 def _id() -> Column[int]:
     return Column("id", BigInteger, primary_key=True, autoincrement=True)
 
 
+_WAITING: Final = "is_labeled = 0 AND consent_training = 1 AND training_status = 'pending'"
+# Indexes over millions of rows: a new row must land beside the last ones, or each insert reads and dirties a page of its own.
+# So what is looked up by content (user, confidence) comes after, or as, something coarse: a day, one of 200 bands; and rows
+# that a query never wants have NULL or equal keys, all in one place.
 intent_user_questions: Final = Table(
     "intent_user_questions",
     metadata,
@@ -87,14 +98,25 @@ intent_user_questions: Final = Table(
     Column("matched_rules", _json(), comment="added: [{keyword, intent}]"),
     Column("consent_training", Boolean, nullable=False, comment="added: as the question said, or the default"),
     Column("consent_stated", Boolean, nullable=False, comment="added: whether the question said anything of consent"),
+    Column("traceparent", String(64), comment="added: trace of the event that brought it"),
     _moment("asked_at"),
     _moment("created_at"),
     _moment("updated_at"),
+    _derived(
+        "waiting_band",
+        SmallInteger(),
+        f"CASE WHEN {_WAITING} THEN CASE WHEN confidence IS NULL THEN 0 ELSE 1 + FLOOR(confidence * 200) END END",
+        "added: confidence in steps of 0.005 where it waits for a label, 0 where it was never classified",
+    ),
+    _derived(
+        "waiting_since", DATETIME(fsp=6), f"CASE WHEN {_WAITING} THEN asked_at END", "added: asked_at where it waits for a label"
+    ),
+    _derived("stored_on", Date(), "CAST(created_at AS DATE)", "added: the day of created_at"),
     UniqueConstraint("event_id"),
-    Index("ix_questions_queue", "is_labeled", "training_status", "confidence", "id"),
-    Index("ix_questions_training", "training_status", "is_labeled", "text_hash"),
-    Index("ix_questions_batch", "training_batch_id"),
-    Index("ix_questions_user", "user_id"),
+    Index("ix_questions_band", "waiting_band"),
+    Index("ix_questions_since", "waiting_since"),
+    Index("ix_questions_training", "is_labeled", "training_status", "training_batch_id"),
+    Index("ix_questions_user", "stored_on", "user_id"),
     **_OPTIONS,
 )
 
@@ -126,7 +148,27 @@ intent_keyword_counts: Final = Table(
     Column("intent", String(32), primary_key=True),
     Column("total", BigInteger, nullable=False),
     _moment("updated_at"),
-    Index("ix_counts_total", "total"),
+    **_OPTIONS,
+)
+
+intent_keyword_snapshots: Final = Table(
+    "intent_keyword_snapshots",
+    metadata,
+    Column("taken_at", DATETIME(fsp=6), primary_key=True),
+    Column("keyword", String(64), primary_key=True, comment="empty in the one row that every snapshot has"),
+    Column("intent", String(32), primary_key=True),
+    Column("total", BigInteger, nullable=False),
+    comment="intent_keyword_counts as it was at some moments: what windows are counted from",
+    **_OPTIONS,
+)
+
+intent_rollups: Final = Table(
+    "intent_rollups",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("item", String(64), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+    comment="sums over intent_user_questions, kept in the transactions that change it: see schema/rollups.py",
     **_OPTIONS,
 )
 
@@ -157,6 +199,7 @@ intent_model_training_batches: Final = Table(
     Column("parent_version", String(64), comment="added: the version whose weights it starts from"),
     Column("progress", _json(), comment="added: the last training.progress"),
     Column("rules_extracted", Integer, comment="added"),
+    Column("traceparent", String(64), comment="added: trace of the event that led to it"),
     _moment("created_at"),
     UniqueConstraint("batch_id"),
     **_OPTIONS,
@@ -277,4 +320,4 @@ intent_locks: Final = Table(
     comment="rows to lock: what only one process may do at a time holds one until its transaction ends",
     **_OPTIONS,
 )
-LOCKS: Final = ("trigger", "activation", "relay")
+LOCKS: Final = ("trigger", "activation", "relay", "snapshot")

@@ -38,6 +38,7 @@ class Topic:
         partitions: how many; order holds within one.
         cleanup: ``delete`` after `retention_ms`, or ``compact`` to the last value per key.
         dead_letters: whether a consumer of ours reads it, so that it has a dead-letter topic.
+        keyed_by_user: whether the key names a user, so that a dead letter must not show it raw.
     """
 
     stem: str
@@ -47,6 +48,7 @@ class Topic:
     cleanup: Literal["delete", "compact"] = "delete"
     retention_ms: int = 7 * DAY_MS
     dead_letters: bool = False
+    keyed_by_user: bool = False
 
     def name(self, prefix: str = "") -> str:
         """The topic's name on a cluster."""
@@ -58,7 +60,13 @@ class Topic:
 
 
 QUESTION_ASKED: Final = Topic(
-    "question.asked", QuestionAsked, "user_id (pseudonym), else the event id", 12, retention_ms=72 * HOUR_MS, dead_letters=True
+    "question.asked",
+    QuestionAsked,
+    "user_id (pseudonym), else the event id",
+    12,
+    retention_ms=72 * HOUR_MS,
+    dead_letters=True,
+    keyed_by_user=True,
 )
 QUESTION_LABELED: Final = Topic("question.labeled", QuestionLabeled, "question_id", 3, dead_letters=True)
 LABEL_APPLIED: Final = Topic("label.applied", LabelApplied, "question_id", 3, dead_letters=True)
@@ -69,7 +77,12 @@ MODEL_ACTIVATED: Final = Topic("model.activated", ModelActivated, '"serving"', c
 REPLICA_STATUS: Final = Topic("replica.status", ReplicaStatus, "replica_id", cleanup="compact")
 KEYWORD_COUNTS: Final = Topic("keyword.counts", KeywordCounted, "intent and keyword", 3, cleanup="compact")
 CONSENT_WITHDRAWN: Final = Topic(
-    "consent.withdrawn", ConsentWithdrawn, "user_id (pseudonym)", retention_ms=72 * HOUR_MS, dead_letters=True
+    "consent.withdrawn",
+    ConsentWithdrawn,
+    "user_id (pseudonym)",
+    retention_ms=72 * HOUR_MS,
+    dead_letters=True,
+    keyed_by_user=True,
 )
 
 TOPICS: Final[tuple[Topic, ...]] = (

@@ -14,6 +14,7 @@ The pure-Python stream iterator acks events that it skips, so the compiled one i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Sequence
@@ -28,21 +29,26 @@ from sqlalchemy import Engine
 
 from schema.database import in_transaction, open_engine, ping
 from schema.errors import ConfigError, EventError, TransientError
-from schema.events import ConsentWithdrawn, QuestionAsked, QuestionLabeled, decode
+from schema.events import ConsentWithdrawn, QuestionLabeled, decode
 from schema.health import add_health_routes, serve
 from schema.logs import set_up_logs
 from schema.privacy import pseudonym
 from schema.producer import EventProducer
 from schema.settings import Settings
-from schema.tables import utc_now
 from schema.topics import CONSENT_WITHDRAWN, KEYWORD_COUNTS, QUESTION_ASKED, QUESTION_LABELED, Topic
-from streams.agents import Sink, add_sink
-from streams.keyword_counts import LiveCounts, counted
+from streams.agents import Sink, add_sink, with_patience
+from streams.keyword_counts import LiveCounts, counted, read_totals
 from streams.labels import apply_label, withdraw_consent
-from streams.questions import Pair, Row, prepare, store_questions
-from streams.records import Outcome, Record, Refused, split, store_or_bisect
+from streams.records import Outcome, Record, Refused, split
+from streams.snapshots import add_snapshot_timer
+from streams.transport import Transport
+from streams.watch import Watch
+from streams.writer_link import WriterLink
 
 log = logging.getLogger(__name__)
+WRITER_DEPTH = 3
+"""Batches that the writer has at once: one in the database, one being decoded."""
+DRAIN_SECONDS = 5.0
 
 
 def make_app(settings: Settings) -> faust.App:
@@ -53,7 +59,7 @@ def make_app(settings: Settings) -> faust.App:
     """
     if faust.streams._CStreamIterator is None:
         raise ConfigError("faust-streaming lacks its compiled stream iterator: install its wheel, not its source")
-    return faust.App(
+    app = faust.App(
         settings.group("streams"),
         broker=[f"kafka://{server}" for server in settings.kafka.split(",")],
         agent_supervisor="mode.CrashingSupervisor",
@@ -69,27 +75,8 @@ def make_app(settings: Settings) -> faust.App:
         broker_max_poll_records=settings.stream_batch,
         store="memory://",
     )
-
-
-def store_question_batch(engine: Engine, settings: Settings, records: Sequence[Record]) -> Outcome:
-    """Decode, mask, store and count `records`; what cannot be is refused."""
-    now = utc_now()
-    key = settings.pseudonym_key.get_secret_value()
-
-    def read(record: Record) -> Row:
-        envelope = decode(QuestionAsked, record.value, record.headers)
-        return prepare(envelope, key=key, default_consent=settings.default_consent, now=now)
-
-    good, refused = split(records, read)
-    stored = store_or_bisect(good, lambda rows: in_transaction(engine, partial(store_questions, batch=rows)), refused)
-    outcome = Outcome({"dead_lettered": len(refused)}, refused)
-    totals: dict[Pair, int] = {}
-    for part in stored:
-        totals |= part.totals
-        outcome.counts["stored"] = outcome.counts.get("stored", 0) + part.new
-        outcome.counts["duplicate"] = outcome.counts.get("duplicate", 0) + part.duplicates
-    outcome.publish = list(counted(totals))
-    return outcome
+    app.transport = Transport(app.conf.broker_consumer, app)
+    return app
 
 
 def apply_label_batch(engine: Engine, records: Sequence[Record]) -> Outcome:
@@ -116,6 +103,11 @@ def withdraw_batch(engine: Engine, settings: Settings, records: Sequence[Record]
     return Outcome({"withdrawn": len(good), "dead_lettered": len(refused)}, refused)
 
 
+def _wait_for(sent: Sequence[Future[None]]) -> None:
+    for future in sent:
+        future.result()
+
+
 class Worker:
     """All that one streams process holds."""
 
@@ -127,36 +119,37 @@ class Worker:
         self.producer = EventProducer(settings, source="intentloop/streams")
         self.live = LiveCounts(settings)
         self.threads = ThreadPoolExecutor(4, thread_name_prefix="database")
-        question_work = partial(store_question_batch, self.engine, settings)
-        for sink in (
-            Sink("persist-questions", QUESTION_ASKED, question_work, settings.stream_batch),
-            Sink("apply-labels", QUESTION_LABELED, partial(apply_label_batch, self.engine), 100),
-            Sink("withdraw-consent", CONSENT_WITHDRAWN, partial(withdraw_batch, self.engine, settings), 100),
-        ):
-            add_sink(
-                self.app,
-                sink,
-                prefix=settings.topic_prefix,
-                threads=self.threads,
-                deliver=self.deliver,
-                patience=settings.database_patience,
-            )
+        self.writer = WriterLink(settings)
+        patient = partial(with_patience, threads=self.threads, patience=settings.database_patience)
+        sinks = (
+            Sink("persist-questions", QUESTION_ASKED, self.writer.store, settings.stream_batch, depth=WRITER_DEPTH),
+            Sink("apply-labels", QUESTION_LABELED, patient(partial(apply_label_batch, self.engine)), 100),
+            Sink("withdraw-consent", CONSENT_WITHDRAWN, patient(partial(withdraw_batch, self.engine, settings)), 100),
+        )
+        self.lanes = {sink.name: add_sink(self.app, sink, prefix=settings.topic_prefix, publish=self.publish) for sink in sinks}
+        add_snapshot_timer(self.app, self.engine, self.threads)
+        self.watch = Watch(settings, self.app, self.lanes, partial(ping, self.engine))
 
-    async def deliver(self, topic: Topic, outcome: Outcome) -> None:
-        """Send dead letters and new totals, and wait until the broker has them."""
+    async def publish(self, topic: Topic, outcomes: Sequence[Outcome]) -> None:
+        """Send dead letters and the present totals of all pairs, and wait until the broker has them."""
+        loop = asyncio.get_running_loop()
+        pairs = {pair for outcome in outcomes for pair in outcome.pairs}
+        read = partial(in_transaction, self.engine, partial(read_totals, pairs=pairs))
+        totals = await loop.run_in_executor(self.threads, read) if pairs else {}
         sent: list[Future[None]] = []
-        for refused in outcome.refused:
-            letter = refused.letter()
-            name = topic.dead_letter_name(self.settings.topic_prefix)
-            sent.append(
-                self.producer.send_raw(
-                    name, letter.value, key=letter.key, headers=letter.headers, timestamp_ms=letter.timestamp_ms
+        for outcome in outcomes:
+            for refused in outcome.refused:
+                letter = refused.letter()
+                name = topic.dead_letter_name(self.settings.topic_prefix)
+                sent.append(
+                    self.producer.send_raw(
+                        name, letter.value, key=letter.key, headers=letter.headers, timestamp_ms=letter.timestamp_ms
+                    )
                 )
-            )
-            log.warning("dead-lettered %s: %s", refused.record.origin, refused.error)
-        sent += [self.producer.send(KEYWORD_COUNTS, event, key=key) for key, event in outcome.publish]
-        if sent:
-            await asyncio.gather(*map(asyncio.wrap_future, sent))
+                log.warning("dead-lettered %s: %s", refused.record.origin, refused.error)
+        sent += [self.producer.send(KEYWORD_COUNTS, event, key=key) for key, event in counted(totals)]
+        if sent:  # in a thread: a future of the event loop for each of a thousand records costs more than sending them
+            await loop.run_in_executor(self.threads, _wait_for, sent)
 
     def routes(self) -> web.Application:
         """Health, metrics and the live view."""
@@ -180,7 +173,11 @@ class Worker:
             counts = self.live.top(intent=request.query.get("intent"), limit=limit)
             return web.json_response({"success": True, "counts": counts})
 
-        add_health_routes(routes, {"database": database, "partitions": assigned, "live-view": live_view})
+        async def progress() -> None:
+            self.watch.check()
+
+        checks = {"database": database, "partitions": assigned, "progress": progress, "live-view": live_view}
+        add_health_routes(routes, checks)
         routes.router.add_get("/v1/keyword-counts", keyword_counts)
         return routes
 
@@ -197,8 +194,15 @@ class Worker:
         self.live.follower.start()
         try:
             await self.app.start()
+            watching = asyncio.create_task(self.watch.run())
             await self.app.wait_for_stopped(stop)
+            if self.app.crash_reason is None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(DRAIN_SECONDS):
+                        await asyncio.gather(*(lane.close() for lane in self.lanes.values()))
+            watching.cancel()
         finally:
+            self.writer.close()
             await self.app.stop()
             self.live.follower.stop()
             self.threads.shutdown(wait=False, cancel_futures=True)

@@ -7,14 +7,26 @@ whichever worker's publish came first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from datetime import UTC, datetime
+
+from sqlalchemy import Connection
 
 from schema.events import Envelope, KeywordCounted
 from schema.follower import Follower
 from schema.settings import Settings
+from schema.tables import intent_keyword_counts as counts
 from schema.topics import KEYWORD_COUNTS
-from streams.questions import Pair
+from streams.literals import run
+from streams.questions import Pair, words_of
+
+
+def read_totals(connection: Connection, pairs: Set[Pair]) -> dict[Pair, int]:
+    """The present totals of `pairs`."""
+    if not pairs:
+        return {}
+    rows = run(connection, f"SELECT keyword, intent, total FROM {counts.name} WHERE keyword IN ({words_of(pairs)})")
+    return {(word, intent): total for word, intent, total in rows if (word, intent) in pairs}
 
 
 def counted(totals: dict[Pair, int]) -> Iterable[tuple[str, KeywordCounted]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from schema.errors import EventError
 from schema.events import Envelope, LabelApplied, QuestionLabeled
@@ -17,6 +18,8 @@ from schema.tables import intent_label_history as history
 from schema.tables import intent_user_questions as questions
 from schema.tables import utc_now
 from schema.topics import LABEL_APPLIED
+from schema.tracing import continued
+from streams import rollups
 
 
 def apply_label(connection: Connection, envelope: Envelope[QuestionLabeled]) -> bool:
@@ -57,7 +60,8 @@ def apply_label(connection: Connection, envelope: Envelope[QuestionLabeled]) -> 
         is_relabel=bool(row.is_labeled),
         applied_at=now.replace(tzinfo=UTC),
     )
-    enqueue(connection, LABEL_APPLIED, event, key=str(row.id), traceparent=envelope.traceparent)
+    enqueue(connection, LABEL_APPLIED, event, key=str(row.id), traceparent=continued(envelope.traceparent))
+    rollups.add(connection, rollups.of_label(row, said.correct_intent))
     return True
 
 
@@ -96,7 +100,26 @@ def withdraw_consent(connection: Connection, user_id: str, withdrawn_at: datetim
     if not known:
         row = {"user_id": user_id, "withdrawn_at": withdrawn_at.replace(tzinfo=None), "created_at": utc_now()}
         connection.execute(withdrawals.insert(), row)
-    theirs = questions.c.user_id == user_id
-    connection.execute(update(questions).where(theirs, questions.c.consent_training).values(consent_training=False))
-    waiting = update(questions).where(theirs, questions.c.training_status == "pending").values(training_status="skipped")
-    return connection.execute(waiting).rowcount
+    theirs = _questions_of(connection, user_id)
+    chosen = questions.c.id.in_([row.id for row in theirs])
+    connection.execute(update(questions).where(chosen, questions.c.consent_training).values(consent_training=False))
+    connection.execute(
+        update(questions).where(chosen, questions.c.training_status == "pending").values(training_status="skipped")
+    )
+    pending = [row for row in theirs if row.training_status == "pending"]
+    waiting = sum(not row.is_labeled for row in pending)
+    rollups.add(connection, rollups.of_withdrawal(waiting=waiting, skipped=len(pending)))
+    return len(pending)
+
+
+def _questions_of(connection: Connection, user_id: str) -> Sequence[Row[Any, Any, Any]]:
+    """The user's questions, locked. The days are named one by one, so that the index by day and user is used."""
+    first, last = connection.execute(select(func.min(questions.c.stored_on), func.max(questions.c.stored_on))).one()
+    if first is None:
+        return []
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    chosen = select(questions.c.id, questions.c.is_labeled, questions.c.training_status).with_hint(
+        questions, "FORCE INDEX (ix_questions_user)"
+    )
+    theirs = chosen.where(questions.c.stored_on.in_(days), questions.c.user_id == user_id)
+    return connection.execute(theirs.order_by(questions.c.id).with_for_update()).all()

@@ -13,7 +13,6 @@ from schema.errors import EventError
 from schema.events import Headers
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +51,19 @@ class Refused:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a batch: how many of each, what was refused, and what to publish after the commit."""
+    """What became of a batch.
+
+    Attributes:
+        counts: how many of each.
+        refused: what goes to the dead-letter topic.
+        pairs: each keyword with each intent in it, stored now or before: their totals are published.
+        retries: how often it was tried again.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
     refused: list[Refused] = field(default_factory=list)
-    publish: list[tuple[str, Any]] = field(default_factory=list)
+    pairs: set[tuple[str, str]] = field(default_factory=set)
+    retries: int = 0
 
 
 def split(records: Sequence[Record], read: Callable[[Record], T]) -> tuple[list[tuple[Record, T]], list[Refused]]:
@@ -68,21 +75,3 @@ def split(records: Sequence[Record], read: Callable[[Record], T]) -> tuple[list[
         except EventError as error:
             refused.append(Refused(record, error))
     return good, refused
-
-
-def store_or_bisect(items: Sequence[tuple[Record, T]], store: Callable[[Sequence[T]], R], refused: list[Refused]) -> list[R]:
-    """Store `items`; where the database refuses a row, halve until it is found, and store the rest.
-
-    Raises:
-        TransientError: from `store`; halves that were stored before are stored again without effect.
-    """
-    if not items:
-        return []
-    try:
-        return [store([item for _, item in items])]
-    except RowRefused as error:
-        if len(items) == 1:
-            refused.append(Refused(items[0][0], error))
-            return []
-    middle = len(items) // 2
-    return store_or_bisect(items[:middle], store, refused) + store_or_bisect(items[middle:], store, refused)

@@ -8,9 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
+from typer.models import CommandInfo
 
 from api.routes import ROUTES
 from intentloop import cli
+from local.dead_letter_commands import dlq
 from schema.events import QuestionAsked, decode
 from schema.settings import LOCAL_ONLY, Settings, variable
 from schema.topics import TOPICS
@@ -18,6 +21,7 @@ from schema.topics import TOPICS
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+DEAD_LETTERS = (ROOT / "docs" / "dead-letters.md").read_text(encoding="utf-8")
 CODE = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
@@ -25,16 +29,31 @@ def blocks(language: str) -> list[str]:
     return [text for kind, text in CODE if kind == language]
 
 
+def commands_of(app: typer.Typer, group: str = "") -> dict[str, CommandInfo]:
+    """Every command by its name, those of groups with the group's name before theirs."""
+    named = {f"{group}{one.name or one.callback.__name__}": one for one in app.registered_commands if one.callback}
+    for inner in app.registered_groups:
+        assert inner.typer_instance is not None
+        named |= commands_of(inner.typer_instance, f"{group}{inner.name} ")
+    return named
+
+
 def test_every_command_exists() -> None:
-    commands = {command.name or (command.callback.__name__ if command.callback else "") for command in cli.registered_commands}
-    named = set(re.findall(r"(?:`|bin/)intentloop ([a-z][a-z-]*)", README))
+    named = set(re.findall(r"(?:`|bin/|^)intentloop ((?:dlq )?[a-z][a-z-]*)", README + DEAD_LETTERS, re.MULTILINE))
     assert named, "the README names commands"
-    assert named <= commands
+    assert named <= commands_of(cli).keys()
 
 
 def test_every_command_is_in_the_readme() -> None:
-    commands = {command.name or (command.callback.__name__ if command.callback else "") for command in cli.registered_commands}
-    assert {command for command in commands if f"intentloop {command}" not in README} - {"demo"} == set()
+    assert {command for command in commands_of(cli) if f"intentloop {command}" not in README} - {"demo"} == set()
+
+
+def test_every_option_for_dead_letters_exists() -> None:
+    commands = typer.main.get_command(dlq).commands.values()  # type: ignore[attr-defined]
+    options = {option for command in commands for parameter in command.params for option in parameter.opts}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", DEAD_LETTERS))
+    assert {"--fix", "--edit", "--reason"} <= named
+    assert named <= options
 
 
 def test_every_make_target_exists() -> None:

@@ -36,6 +36,7 @@ from schema.topics import (
     TRAINING_FINISHED,
     TRAINING_REQUESTED,
 )
+from schema.tracing import trace_id
 from tests.running import read_all, running, wait_until
 
 ASKED = 80
@@ -72,7 +73,7 @@ def test_from_a_question_on_kafka_to_a_replica_that_answers_with_what_was_learne
                     consent=Consent(training=True),
                     classification=Classification.model_validate(said),
                 )
-                publisher.publish(event)
+                publisher.publish(event, traceparent=f"00-{number + 1:032x}-{number + 1:016x}-01")
 
         def data() -> dict[str, Any]:
             return dict(call(f"{api}/stats")["data_quality"])
@@ -121,5 +122,9 @@ def test_from_a_question_on_kafka_to_a_replica_that_answers_with_what_was_learne
     assert len(on(QUESTION_LABELED, QuestionLabeled)) == len(on(LABEL_APPLIED, LabelApplied)) == ASKED
     assert [e.batch_id for e in on(TRAINING_REQUESTED, TrainingRequested)] == [batch_id]
     assert [e.outcome for e in on(TRAINING_FINISHED, TrainingFinished)] == ["completed"]
+    asked_traces = {f"{number + 1:032x}" for number in range(ASKED)}
+    activations = read_all(kafka, MODEL_ACTIVATED.name(settings.topic_prefix))
+    [of_v1] = [e for r in activations if (e := decode(ModelActivated, r.value())).data.version == "v1"]
+    assert trace_id(of_v1.traceparent) in asked_traces, "the activation continues the trace of a question that led to it"
     assert [e.version for e in on(MODEL_ACTIVATED, ModelActivated)] == ["v0", "v1", "v0"]
     assert {e.version for e in on(REPLICA_STATUS, ReplicaStatus)} >= {"v0", "v1"}

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine, func, select
 
+from schema import rollups
 from schema.events import (
     Classification,
     Consent,
@@ -31,6 +32,7 @@ from schema.tables import intent_label_history as history
 from schema.tables import intent_user_questions as questions
 from schema.tables import outbox, utc_now
 from schema.topics import CONSENT_WITHDRAWN, KEYWORD_COUNTS, QUESTION_ASKED, QUESTION_LABELED
+from streams.rollups import recount as recount_rollups
 from tests.running import Process, read_all, running, wait_until
 
 WORDS = ("财运", "跳槽", "桃花", "身弱", "用神")
@@ -97,6 +99,8 @@ def test_kill_9_in_the_middle_loses_nothing_and_counts_nothing_twice(settings: S
             found = {uuid.UUID(bytes=i) for i in connection.execute(select(questions.c.event_id)).scalars()}
         assert found == set(map(uuid.UUID, ids))
         assert counted(engine) == recount(engine)
+        with engine.connect() as connection:
+            assert rollups.read(connection) == recount_rollups(connection)
         wait_until(lambda: live_counts(processes["streams"].url) == counted(engine), "the live view equals the table")
 
 

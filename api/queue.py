@@ -1,0 +1,63 @@
+"""Which of the waiting questions are shown first, by index alone: the cost grows with the page, not with the queue."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Final
+
+from sqlalchemy import Connection, Select, func, select
+
+from api.inputs import Strategy
+from schema.tables import intent_user_questions as questions
+
+SHUFFLED: Final = 50_000
+"""A queue up to this length is shuffled by the database; in a longer one ids are drawn until enough of them wait."""
+DRAWN: Final = 5_000
+ROUNDS: Final = 6
+
+_band: Final = questions.c.waiting_band
+_since: Final = questions.c.waiting_since
+_id: Final = questions.c.id
+
+
+def choose(connection: Connection, strategy: Strategy, limit: int, waiting: int) -> list[int]:
+    """Ids of at most `limit` waiting questions, in their order; `waiting` is how many there are, about.
+
+    ``lowest_confidence`` counts in steps of 0.005, within a step the oldest first; what was never classified comes before all.
+    """
+    if strategy == "lowest_confidence":
+        return _ids(connection, select(_id).where(_band.is_not(None)).order_by(_band, _id).limit(limit))
+    if strategy == "newest":
+        return _ids(connection, select(_id).where(_since.is_not(None)).order_by(_since.desc(), _id.desc()).limit(limit))
+    if strategy == "oldest":
+        return _ids(connection, select(_id).where(_since.is_not(None)).order_by(_since, _id).limit(limit))
+    if waiting <= SHUFFLED:
+        return _ids(connection, select(_id).where(_since.is_not(None)).order_by(func.rand()).limit(limit))
+    return draw(connection, limit, waiting, random.Random())
+
+
+def draw(connection: Connection, limit: int, waiting: int, chance: random.Random) -> list[int]:
+    """`limit` of the waiting questions, each as likely as the others, in random order.
+
+    Where few of all stored questions wait, drawing could go on for long: what is missing after `ROUNDS` is then one stretch
+    of the queue, at a random moment.
+    """
+    low, high = connection.execute(select(func.min(_id), func.max(_id))).one()
+    found: dict[int, None] = {}
+    for _ in range(ROUNDS):
+        wanted = 2 * (limit - len(found)) * (high - low + 1) // waiting
+        drawn = {chance.randint(low, high) for _ in range(min(DRAWN, wanted + 10))}
+        hit = _ids(connection, select(_id).where(_id.in_(drawn), _since.is_not(None)))
+        found |= dict.fromkeys(chance.sample(hit, len(hit)))
+        if len(found) >= limit:
+            return list(found)[:limit]
+    oldest, newest = connection.execute(select(func.min(_since), func.max(_since))).one()
+    if oldest is not None:
+        moment = oldest + (newest - oldest) * chance.random()
+        for stretch in (_since >= moment, _since.asc()), (_since < moment, _since.desc()):
+            found |= dict.fromkeys(_ids(connection, select(_id).where(stretch[0]).order_by(stretch[1]).limit(limit)))
+    return list(found)[:limit]
+
+
+def _ids(connection: Connection, chosen: Select[Any]) -> list[int]:
+    return list(connection.execute(chosen).scalars())

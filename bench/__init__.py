@@ -1,0 +1,1 @@
+"""Measurements, each one command that prints its table. Ratios are taken within one run, on one machine."""

@@ -1,0 +1,160 @@
+"""Lag, and whether it shrinks: what /metrics and /readyz tell of a worker, and the end of one that stands still.
+
+Asked of the broker, not of Faust: a consumer that has silently stopped knows neither its lag nor that it has stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+from prometheus_client import Gauge
+
+from schema.errors import TransientError
+from schema.producer import client_config
+from schema.settings import Settings
+from streams.agents import end_by_force_later
+from streams.lanes import Lane
+
+log = logging.getLogger(__name__)
+LOOK_SECONDS: Final = 5.0
+STALLED_SECONDS: Final = 30.0
+BROKER_SECONDS: Final = 10.0
+
+LAG = Gauge("kafka_consumergroup_group_lag", "records behind the end of the partition", ["group", "topic", "partition"])
+LAG_SECONDS = Gauge(
+    "kafka_consumergroup_group_lag_seconds", "age of the first record not committed", ["group", "topic", "partition"]
+)
+OLDEST = Gauge("intentloop_stream_oldest_unacked_seconds", "age of the oldest batch that is not acked", ["agent"])
+
+Partition = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is known of one partition. Times are ``time.monotonic`` seconds.
+
+    Attributes:
+        ends: when the partition's end was first seen at which offset, not older than what is committed.
+        stands_since: since when the committed offset has stood still behind the end; None where it has not.
+    """
+
+    committed: int = -1
+    lag: int = 0
+    ends: deque[tuple[float, int]] = field(default_factory=deque)
+    stands_since: float | None = None
+
+    def saw(self, committed: int, end: int, now: float) -> None:
+        """Take one look: the committed offset (0 where none is) and the end offset."""
+        moved = committed != self.committed
+        self.committed, self.lag = committed, max(0, end - committed)
+        if not self.ends or end > self.ends[-1][1]:
+            self.ends.append((now, end))
+        while self.ends and self.ends[0][1] <= committed:
+            self.ends.popleft()
+        if moved or not self.lag:
+            self.stands_since = None
+        elif self.stands_since is None:
+            self.stands_since = now
+
+    def lag_seconds(self, now: float) -> float:
+        """For how long there has been something that is not committed."""
+        return now - self.ends[0][0] if self.ends else 0.0
+
+
+class Watch:
+    """Looks every few seconds; `check` is the readiness check, `run` ends the app when it stands still.
+
+    Args:
+        app: the Faust app.
+        lanes: by agent.
+        database_answers: raises `TransientError` while the database is away: then the retries decide when to give up.
+    """
+
+    def __init__(self, settings: Settings, app: Any, lanes: Mapping[str, Lane], database_answers: Callable[[], None]) -> None:
+        self._app = app
+        self._lanes = lanes
+        self._database_answers = database_answers
+        self._group = settings.group("streams")
+        self._admin = AdminClient(client_config(settings))
+        self._partitions: dict[Partition, Progress] = {}
+
+    def check(self) -> None:
+        """Raises `TransientError` where a partition has stood still for too long."""
+        if standing := self._standing(time.monotonic()):
+            raise TransientError(f"lag, but nothing committed for {STALLED_SECONDS:.0f} s: {', '.join(standing)}")
+
+    async def run(self) -> None:
+        """Look until cancelled; crash the app once it stands still while the database answers."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            for name, lane in self._lanes.items():
+                OLDEST.labels(name).set(time.monotonic() - lane.oldest if lane.oldest is not None else 0.0)
+            try:
+                mine = {(tp.topic, tp.partition) for tp in self._app.consumer.assignment()}
+                found = await loop.run_in_executor(None, partial(self._look, mine))
+                self._take(found, time.monotonic())
+                self.check()
+            except KafkaException as error:
+                log.warning("the broker does not tell the lag: %s", error)
+            except TransientError as stalled:
+                await self._end(loop, stalled)
+
+    async def _end(self, loop: asyncio.AbstractEventLoop, stalled: TransientError) -> None:
+        try:
+            await loop.run_in_executor(None, self._database_answers)
+        except TransientError:
+            return
+        log.critical("%s: ending, so that a new worker starts", stalled)
+        end_by_force_later()
+        await self._app.crash(stalled)
+
+    def _look(self, mine: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
+        """Committed and end offset of each partition, as the broker has them. Blocks.
+
+        Raises:
+            KafkaException: it does not answer.
+        """
+        asked = [TopicPartition(topic, number) for topic, number in mine]
+        if not asked:
+            return {}
+        request = [ConsumerGroupTopicPartitions(self._group, asked)]
+        [group] = self._admin.list_consumer_group_offsets(request, request_timeout=BROKER_SECONDS).values()
+        first = self._offsets(asked, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        end = self._offsets(asked, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        committed = group.result(BROKER_SECONDS).topic_partitions
+        # What was never committed, or is older than what is kept, starts at the first record there is.
+        places = {(tp.topic, tp.partition): tp.offset for tp in committed}
+        return {place: (max(offset, first[place]), end[place]) for place, offset in places.items()}
+
+    def _offsets(self, asked: list[TopicPartition], which: OffsetSpec) -> dict[Partition, int]:
+        found = self._admin.list_offsets(dict.fromkeys(asked, which), request_timeout=BROKER_SECONDS)
+        return {(tp.topic, tp.partition): future.result(BROKER_SECONDS).offset for tp, future in found.items()}
+
+    def _take(self, found: Mapping[Partition, tuple[int, int]], now: float) -> None:
+        for gone in self._partitions.keys() - found.keys():
+            del self._partitions[gone]
+            for gauge in (LAG, LAG_SECONDS):
+                gauge.remove(self._group, gone[0], str(gone[1]))
+        for partition, (committed, end) in found.items():
+            progress = self._partitions.setdefault(partition, Progress())
+            progress.saw(committed, end, now)
+            labels = (self._group, partition[0], str(partition[1]))
+            LAG.labels(*labels).set(progress.lag)
+            LAG_SECONDS.labels(*labels).set(progress.lag_seconds(now))
+
+    def _standing(self, now: float) -> list[str]:
+        return [
+            f"{topic}-{number}"
+            for (topic, number), progress in sorted(self._partitions.items())
+            if progress.stands_since is not None and now - progress.stands_since >= STALLED_SECONDS
+        ]

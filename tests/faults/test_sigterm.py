@@ -1,0 +1,53 @@
+"""SIGTERM under load, and how fast events flow again after a worker was restarted or killed."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.faults.harness import EVENTS, Bed
+
+DEFAULT_SESSION = 10.0
+"""What a user has who sets nothing; the other tests set 6 s to be fast."""
+
+
+def test_sigterm_under_load_ends_within_20_s_and_loses_nothing(bed: Bed) -> None:
+    first = bed.worker(stream_batch=500)
+    bed.load.send(EVENTS)
+    bed.until(lambda: bed.stored() > 2000, "events flow")
+    began = time.monotonic()
+    assert bed.terminate(first, 20) == 0, first.tail()
+    print(f"SIGTERM under load: ended after {time.monotonic() - began:.2f} s")
+    assert bed.stored() < EVENTS * 0.9, "the worker had work to do"
+    bed.worker(stream_batch=500)
+    bed.verify()
+
+
+def test_events_flow_again_within_3_s_of_a_rolling_restart(bed: Bed, capsys: pytest.CaptureFixture[str]) -> None:
+    first = bed.worker(session_timeout=DEFAULT_SESSION)
+    bed.load.start(1000)
+    bed.until(lambda: bed.stored() > 2000, "events flow")
+    asked = time.monotonic()
+    assert bed.terminate(first, 20) == 0, first.tail()
+    ended = time.monotonic()
+    second = bed.worker(session_timeout=DEFAULT_SESSION)
+    took = bed.flows_since(second.spawned_at, 30)
+    with capsys.disabled():
+        print(f"\nrolling restart: ended in {ended - asked:.2f} s, events flow {took:.2f} s after the new one's start")
+    bed.verify()
+    assert took <= 3
+
+
+def test_events_flow_again_within_15_s_of_kill_9(bed: Bed, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the default session timeout: for so long the broker keeps the dead worker's partitions."""
+    first = bed.worker(session_timeout=DEFAULT_SESSION)
+    bed.load.start(1000)
+    bed.until(lambda: bed.stored() > 2000, "events flow")
+    bed.kill_9(first)
+    second = bed.worker(session_timeout=DEFAULT_SESSION)
+    took = bed.flows_since(second.spawned_at, 40)
+    with capsys.disabled():
+        print(f"\nkill -9: events flow {took:.2f} s after the new one's start")
+    bed.verify()
+    assert took <= 15

@@ -1,0 +1,86 @@
+"""A streams worker behind a proxy of its own, and what a test does to its processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from types import TracebackType
+
+from pydantic import SecretStr
+
+from local.ports import free_port
+from local.supervisor import is_ready
+from schema.settings import Settings
+from schema.tables import utc_now
+from tests.faults.proxy import Proxy
+from tests.running import Process, wait_until
+
+
+def family(pid: int) -> list[int]:
+    """`pid` and all its living descendants, parents first. Zombies are dead."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            except OSError:
+                continue  # it ended while we looked
+            if state != "Z":
+                parents[int(folder.name)] = int(parent)
+    found = [pid] if pid in parents else []
+    for member in found:
+        found += [child for child, parent in parents.items() if parent == member]
+    return found
+
+
+class Worker(Process):
+    """``intentloop streams``, reaching its database by way of `proxy`.
+
+    Attributes:
+        spawned_at: when it was started, as the database keeps moments: rows made later are not an earlier worker's.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.proxy = Proxy(settings.database_url.get_secret_value())
+        port = free_port()
+        changed = {"database_url": SecretStr(self.proxy.url), "streams_port": port}
+        self.spawned_at = utc_now()
+        self.spawned = time.monotonic()
+        super().__init__(settings.model_copy(update=changed), "streams", port)
+
+    def is_ready(self) -> bool:
+        """Whether /readyz says so."""
+        return is_ready(self.url)
+
+    def kill(self) -> None:
+        """kill -9; what its process had started must end by itself, and what the proxy holds never happens."""
+        members = family(self.child.pid)
+        super().kill()
+        self.proxy.drop()
+        wait_until(lambda: not any(map(family, members)), "no process of a killed worker outlives it", 10)
+
+    def freeze(self) -> None:
+        """SIGSTOP to the worker and all its processes, as a paused machine does."""
+        for pid in family(self.child.pid):
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        for pid in family(self.child.pid):
+            os.kill(pid, signal.SIGCONT)
+
+    def release(self) -> None:
+        """Ask it to end, whatever state the test has left it in; does not wait."""
+        self.thaw()
+        self.proxy.forgive()
+        self.proxy.up()
+        if self.child.poll() is None:
+            self.child.terminate()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            self.proxy.stop()

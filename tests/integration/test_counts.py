@@ -1,0 +1,348 @@
+"""Keyword counts of windows, the rollups and the stream of changes: exact under repeats, faults and several workers."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import itertools
+import json
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from random import Random
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+from sqlalchemy import Engine, func, select, update
+
+from api.app import make_app
+from api.queue import choose, draw
+from api.state import Api
+from schema.database import in_transaction
+from schema.events import Classification, Consent, KeywordCounted, QuestionAsked, QuestionLabeled, wrap
+from schema.keyword_windows import Window, count_window
+from schema.privacy import pseudonym
+from schema.producer import EventProducer
+from schema.publisher import QuestionPublisher
+from schema.rollups import read
+from schema.settings import Settings
+from schema.tables import intent_keyword_snapshots as snapshots
+from schema.tables import intent_user_questions as questions
+from schema.topics import KEYWORD_COUNTS
+from streams.labels import apply_label, withdraw_consent
+from streams.questions import prepare, store_questions
+from streams.rollups import recount
+from streams.snapshots import EVERY, take_snapshot
+from tests.running import Process, running, wait_until
+
+ROOT = "/api/v1/model-tuning"
+KEY = "a key for tests only"
+NOON = datetime(2100, 3, 1, 12)
+"""After the snapshot that the migration takes."""
+HOUR = timedelta(hours=1)
+Client = TestClient[web.Request, web.Application]
+numbers = itertools.count(1)
+Batch = Sequence[tuple[str, QuestionAsked]]
+
+
+def asked(keyword: str, *intents: str, **changes: Any) -> QuestionAsked:
+    """A question in which `keyword` stands."""
+    said = {"intents": intents or ["wealth"], "confidence": 0.5, "keywords": [keyword], "method": "local_model"}
+    said |= {"response_time_ms": 12, "is_fortune_related": True, "model_version": "v0", "rules_revision": 0}
+    question = QuestionAsked(
+        question=f"{keyword}如何", user_id="u", consent=Consent(training=True), classification=Classification.model_validate(said)
+    )
+    return question.model_copy(update=changes)
+
+
+def batch(*said: QuestionAsked) -> Batch:
+    """`said` with event ids, growing ones, so that they can be delivered again."""
+    return [(str(uuid.UUID(int=next(numbers))), question) for question in said]
+
+
+def store(engine: Engine, events: Batch, now: datetime = NOON) -> None:
+    """Deliver `events` to the database as the streams worker does."""
+    rows = [
+        prepare(
+            wrap(question, source="test", event_id=number, at=now.replace(tzinfo=UTC)), key=KEY, default_consent=False, now=now
+        )
+        for number, question in events
+    ]
+    in_transaction(engine, partial(store_questions, batch=rows))
+
+
+def snapshot(engine: Engine, now: datetime) -> bool:
+    return in_transaction(engine, partial(take_snapshot, now=now))
+
+
+def snapshot_hour_ago(engine: Engine) -> datetime:
+    """A snapshot for what happens in real time; the migration's, which is younger, goes."""
+    with engine.begin() as connection:
+        connection.execute(snapshots.delete())
+    moment = datetime.now(UTC).replace(tzinfo=None) - HOUR
+    assert snapshot(engine, moment)
+    return moment
+
+
+def counted(engine: Engine, window: Window, now: datetime, intent: str | None = None) -> dict[str, int]:
+    """Count by keyword."""
+    with engine.connect() as connection:
+        found = count_window(connection, window, now, intent=intent, limit=100)
+    return {row.keyword: row._mapping["total" if window == "total" else "count"] for row in found.rows}
+
+
+def since(engine: Engine, window: Window, now: datetime) -> datetime | None:
+    with engine.connect() as connection:
+        return count_window(connection, window, now, intent=None, limit=1).since
+
+
+def assert_rollups_hold(engine: Engine) -> dict[tuple[str, str], int]:
+    with engine.connect() as connection:
+        kept = read(connection)
+        assert kept == recount(connection)
+    return kept
+
+
+def test_windows_count_what_came_since_their_snapshot(engine: Engine) -> None:
+    """Eight days, one more question each hour: each window counts its hours, and says since when."""
+    begin = NOON - timedelta(days=8)
+    for hours in range(8 * 24 + 1):
+        now = begin + hours * HOUR
+        assert snapshot(engine, now)
+        store(engine, batch(asked("财运"), *([asked("跳槽", "career")] if hours % 24 == 0 else [])), now)
+    assert counted(engine, "total", now) == {"财运": 193, "跳槽": 9}
+    assert counted(engine, "hour", now) == {"财运": 2, "跳槽": 1}
+    assert counted(engine, "day", now) == {"财运": 25, "跳槽": 2}
+    assert counted(engine, "week", now) == {"财运": 169, "跳槽": 8}
+    assert counted(engine, "day", now, intent="career") == {"跳槽": 2}
+    windows: dict[Window, timedelta] = {"hour": HOUR, "day": 24 * HOUR, "week": 168 * HOUR}
+    assert {window: since(engine, window, now) for window in windows} == {w: now - length for w, length in windows.items()}
+
+
+def test_a_redelivered_question_is_in_no_window_twice(engine: Engine) -> None:
+    old, new = batch(*[asked("财运")] * 5), batch(*[asked("财运")] * 3, asked("跳槽"))
+    store(engine, old, NOON - 2 * HOUR)
+    snapshot(engine, NOON - HOUR)
+    for _ in range(3):
+        store(engine, [*old, *new, *new])
+        assert counted(engine, "hour", NOON) == {"财运": 3, "跳槽": 1}
+        assert counted(engine, "total", NOON) == {"财运": 8, "跳槽": 1}
+
+
+def test_a_system_younger_than_the_window_counts_from_its_beginning(engine: Engine) -> None:
+    """The migration's own snapshot is that beginning; without any snapshot everything counts."""
+    migrated = since(engine, "week", NOON)
+    assert migrated is not None
+    store(engine, batch(asked("财运")))
+    assert counted(engine, "week", migrated + HOUR) == {"财运": 1}
+    with engine.begin() as connection:
+        connection.execute(snapshots.delete())
+    assert since(engine, "week", NOON) is None
+    assert counted(engine, "week", NOON) == counted(engine, "trend", NOON) == {"财运": 1}
+
+
+def test_what_rises_fastest_is_compared_with_the_day_before(engine: Engine) -> None:
+    """Ten times as often beats a little more of much, and what falls is not there."""
+    for days, said in ((2, {"财运": 100, "跳槽": 2, "桃花": 9}), (1, {"财运": 110, "跳槽": 20, "桃花": 3})):
+        moment = NOON - days * 24 * HOUR
+        assert snapshot(engine, moment)
+        store(engine, batch(*(asked(word) for word, number in said.items() for _ in range(number))), moment + HOUR)
+    with engine.connect() as connection:
+        trend = count_window(connection, "trend", NOON, intent=None, limit=10)
+    assert [(row.keyword, row._mapping["count"], row.before) for row in trend.rows] == [("跳槽", 20, 2), ("财运", 110, 100)]
+    assert trend.rows[0].rise == pytest.approx(18 / 3**0.5)
+    assert (trend.since, trend.before_since) == (NOON - 24 * HOUR, NOON - 48 * HOUR)
+
+
+def test_of_many_workers_one_takes_the_snapshot(engine: Engine) -> None:
+    """At once, again later in the same ten minutes, and in the next ten."""
+    store(engine, batch(asked("财运")))
+    with ThreadPoolExecutor(8) as workers:
+        for moment, taken in ((NOON, 1), (NOON + EVERY / 2, 0), (NOON + EVERY, 1)):
+            assert sum(workers.map(lambda _, moment=moment: snapshot(engine, moment), range(8))) == taken
+    with engine.connect() as connection:
+        rows = connection.execute(select(snapshots.c.taken_at, snapshots.c.keyword, snapshots.c.total)).all()
+    assert {row.taken_at for row in rows} >= {NOON, NOON + EVERY}
+    assert [row.total for row in rows if row.taken_at == NOON + EVERY and row.keyword] == [1]
+
+
+def test_windows_and_rollups_hold_across_workers_kills_and_restarts(settings: Settings, engine: Engine) -> None:
+    """Two workers, one of them killed with -9 and started again, half of the events twice."""
+    settings = settings.model_copy(update={"stream_batch": 100})
+    other = settings.model_copy(update={"streams_port": settings.api_port})
+    old = batch(*(asked("财运", user_id=f"u{n % 20}") for n in range(200)))
+    store(engine, old, NOON)
+    snapshot_hour_ago(engine)
+    new = batch(*(asked("跳槽" if n % 3 else "财运", user_id=f"u{n % 20}") for n in range(3000)))
+
+    def total() -> int:
+        with engine.connect() as connection:
+            return connection.execute(select(func.count()).select_from(questions)).scalar_one()
+
+    with QuestionPublisher(settings, source="test") as publisher:
+        for number, question in [*old, *new, *new[::2]]:
+            publisher.publish(question, event_id=number)
+    with Process(settings, "streams", settings.streams_port) as first, Process(other, "streams", other.streams_port) as second:
+        wait_until(lambda: total() > 400, "some batches are stored", 60)
+        first.kill()
+        with Process(settings, "streams", settings.streams_port) as third:
+            wait_until(lambda: total() == 3200, "all is stored", 60)
+            third.ready()
+        second.ready()
+    now = datetime.now(UTC).replace(tzinfo=None)
+    assert counted(engine, "hour", now) == {"财运": 1000, "跳槽": 2000}
+    assert counted(engine, "total", now) == {"财运": 1200, "跳槽": 2000}
+    assert assert_rollups_hold(engine)["questions", "waiting"] == 3200
+
+
+def label(engine: Engine, number: int, *intents: str, event_id: str | None = None) -> None:
+    said = {"question_id": number, "correct_intent": intents, "labeler_id": "ann", "labeled_at": NOON}
+    envelope = wrap(QuestionLabeled.model_validate(said), source="test", event_id=event_id)
+    in_transaction(engine, partial(apply_label, envelope=envelope))
+
+
+def test_rollups_equal_a_recount_after_every_kind_of_change(engine: Engine) -> None:
+    classified = asked("财运", "wealth", "career").classification
+    assert classified is not None
+    events = batch(
+        *(asked("财运", "wealth", "career", user_id=f"u{n % 2}") for n in range(6)),
+        asked("财运", classification=None),
+        asked("财运", consent=None),
+        asked("财运", consent=Consent(training=False), user_id=None),
+        asked("财运", user_id="u1", classification=classified.model_copy(update={"method": "llm_fallback"})),
+    )
+    store(engine, events)
+    assert assert_rollups_hold(engine)["questions", "waiting"] == 8
+    store(engine, [*events, *batch(asked("跳槽"))], NOON + 40 * 24 * HOUR)
+    assert assert_rollups_hold(engine)["questions", "total"] == 11
+    label(engine, 1, "career", "wealth", event_id="l-1")
+    label(engine, 1, "health", event_id="l-1")
+    assert assert_rollups_hold(engine)["correct", "v0"] == 1
+    label(engine, 2, "health")
+    label(engine, 7, "health", "marriage")
+    assert_rollups_hold(engine)
+    with engine.begin() as connection:
+        connection.execute(update(questions).where(questions.c.id <= 2).values(training_status="used"))
+    label(engine, 1, "nayin")
+    assert ("correct", "v0") not in assert_rollups_hold(engine)
+    for user, skipped in (("u1", 3), ("u1", 0), ("nobody", 0)):
+        gone = partial(withdraw_consent, user_id=pseudonym(user, KEY), withdrawn_at=NOON)
+        assert in_transaction(engine, gone) == skipped
+        assert_rollups_hold(engine)
+    store(engine, batch(asked("跳槽", user_id="u1")))
+    assert assert_rollups_hold(engine)["questions", "skipped"] == 6
+
+
+def test_random_questions_are_drawn_from_all_that_wait(engine: Engine) -> None:
+    """None twice, none that does not wait, and each as likely as the others; also where few wait."""
+    store(engine, batch(*(asked("财运", consent=Consent(training=n % 4 == 0)) for n in range(400))))
+    waiting = set(range(1, 401, 4))
+    seen = dict.fromkeys(waiting, 0)
+    with engine.connect() as connection:
+        kept = set(connection.execute(select(questions.c.id).where(questions.c.waiting_since.is_not(None))).scalars())
+        assert len(kept) == len(waiting)
+        seen = dict.fromkeys(kept, 0)
+        for seed in range(60):
+            found = draw(connection, 20, 100, Random(seed))
+            assert len(set(found)) == 20
+            for number in found:
+                seen[number] += 1
+        assert min(seen.values()) > 0
+        assert max(seen.values()) < 35
+        assert set(draw(connection, 200, 100, Random(1))) == set(choose(connection, "random", 200, 100)) == kept
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    made = Api(settings)
+    made.start()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def client(api: Api) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(make_app(api))) as opened:
+        yield opened
+
+
+async def test_the_api_tells_windows_and_since_when(client: Client, engine: Engine) -> None:
+    await asyncio.to_thread(store, engine, batch(asked("财运")))
+    moment = await asyncio.to_thread(snapshot_hour_ago, engine)
+    await asyncio.to_thread(store, engine, batch(asked("跳槽", "career"), asked("财运")))
+
+    async def get(query: str, status: int = 200) -> Any:
+        async with client.get(f"{ROOT}/keywords/counts{query}") as response:
+            assert response.status == status
+            return await response.json()
+
+    total = await get("")
+    assert (total["window"], total["since"], [c["total"] for c in total["counts"]]) == ("total", None, [2, 1])
+    hour = await get("?window=hour")
+    assert datetime.fromisoformat(hour["since"]).replace(tzinfo=None) == moment
+    told = [(c["keyword"], c["intent"], c["count"], c["total"]) for c in hour["counts"]]
+    assert told == [("财运", "wealth", 1, 2), ("跳槽", "career", 1, 1)]
+    assert [c["keyword"] for c in (await get("?window=hour&intent=career&limit=1"))["counts"]] == ["跳槽"]
+    assert {"count", "before", "rise", "total"} <= (await get("?window=trend"))["counts"][0].keys()
+    assert (await get("?window=month", 422))["error"]["field"] == "window"
+
+
+def produce(settings: Settings, totals: dict[str, int]) -> None:
+    """Publish totals as a worker does."""
+    with EventProducer(settings, source="test") as producer:
+        for keyword, total in totals.items():
+            said = {"keyword": keyword, "intent": "wealth", "total": total, "updated_at": datetime.now(UTC)}
+            producer.send(KEYWORD_COUNTS, KeywordCounted.model_validate(said), key=f"wealth/{keyword}").result(10)
+
+
+async def next_change(stream: ClientResponse) -> Any:
+    async with asyncio.timeout(20):
+        async for line in stream.content:
+            if line.startswith(b"data: "):
+                return json.loads(line[6:])
+    raise AssertionError("the stream ended")
+
+
+async def test_changes_are_streamed_to_all_who_listen_and_one_who_leaves_disturbs_nobody(
+    api: Api, client: Client, settings: Settings
+) -> None:
+    await asyncio.to_thread(produce, settings, {"以前": 7})
+    url = f"{ROOT}/keywords/counts/stream"
+    async with (
+        client.get(url) as first,
+        client.get(f"{url}?intent=career") as other,
+        client.get(f"{url}?intent=wealth") as leaving,
+    ):
+        assert first.headers["Content-Type"] == "text/event-stream"
+        for stream in (first, other, leaving):
+            assert await stream.content.readline() == b": connected\n"
+        await asyncio.to_thread(produce, settings, {"财运": 3})
+        told = {"keyword": "财运", "intent": "wealth", "total": 3}
+        assert await next_change(first) == told, "nothing from before it connected"
+        assert await next_change(leaving) == told
+        leaving.close()
+        await asyncio.to_thread(produce, settings, {"财运": 4})
+        assert (await next_change(first))["total"] == 4
+        await wait_for(lambda: api.changes.listeners() == 2, "the one that left is forgotten")
+    await wait_for(lambda: api.changes.listeners() == 0, "nobody listens")
+
+
+async def wait_for(condition: Any, what: str) -> None:
+    await asyncio.to_thread(wait_until, condition, what)
+
+
+def test_streams_end_when_the_api_ends(settings: Settings) -> None:
+    """An open stream does not hold SIGTERM up, and the client sees an orderly end."""
+    with running(settings, "api") as processes:
+        connection = http.client.HTTPConnection("127.0.0.1", settings.api_port, timeout=30)
+        connection.request("GET", f"{ROOT}/keywords/counts/stream")
+        response = connection.getresponse()
+        assert response.readline() == b": connected\n"
+        processes["api"].child.terminate()
+        assert response.read().strip() == b""
+        assert processes["api"].end(15) == 0
+        connection.close()
