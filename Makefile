@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: install demo test chaos lint lock contract
+.PHONY: install demo test chaos bench lint lock contract
 
 install: .venv/.installed
 
@@ -29,6 +29,11 @@ test: install
 
 chaos: install
 	$(BIN)/python -m tests.faults.chaos --minutes $(or $(MINUTES),20) --seed $(or $(SEED),1)
+
+bench: install
+	$(BIN)/python -m bench.ingest --two $(ARGS)
+	$(BIN)/python -m bench.latency
+	$(BIN)/python -m bench.growth
 
 lint: install
 	$(BIN)/ruff check .

@@ -45,7 +45,7 @@ def draw(connection: Connection, limit: int, waiting: int, chance: random.Random
     low, high = connection.execute(select(func.min(_id), func.max(_id))).one()
     found: dict[int, None] = {}
     for _ in range(ROUNDS):
-        wanted = 2 * (limit - len(found)) * (high - low + 1) // waiting
+        wanted = 12 * (limit - len(found)) * (high - low + 1) // (10 * waiting)
         drawn = {chance.randint(low, high) for _ in range(min(DRAWN, wanted + 10))}
         hit = _ids(connection, select(_id).where(_id.in_(drawn), _since.is_not(None)))
         found |= dict.fromkeys(chance.sample(hit, len(hit)))

@@ -32,7 +32,7 @@ CHANGED: Final = {
     "event_id": "UNHEX(CONCAT(LPAD(HEX(CAST(UNIX_TIMESTAMP(o.at) * 1000 AS UNSIGNED)), 12, '0'), '7', MID(MD5(RAND()), 1, 19)))",
     "text_hash": "UNHEX(MD5(CONCAT(RAND(), o.id)))",
     # some users ask often, most rarely
-    "user_id": f"CONCAT('p1_', MD5(FLOOR({USERS} * POW(RAND(), 3))))",
+    "user_id": f"CONCAT('p1_', MD5(FLOOR({USERS} * POW(RAND(), 1.5))))",
     "confidence": "LEAST(1, GREATEST(0, o.confidence + (RAND() - 0.5) * 0.1))",
     "is_labeled": "o.chance < 0.02",
     "correct_intent": "IF(o.chance < 0.016, o.intents, IF(o.chance < 0.02, '[\"general\"]', NULL))",
@@ -98,6 +98,9 @@ def _count(connection: Connection, times: int) -> None:
     ]
     if rare:
         connection.execute(counts.insert(), rare)
+    # a word that was asked for ten times in ninety days was last asked for nine days ago or less
+    ago = text(f"UPDATE {counts.name} SET updated_at = UTC_TIMESTAMP(6) - INTERVAL RAND() * {DAYS * 86_400} / total SECOND")
+    connection.execute(ago)
 
 
 def _snapshot(connection: Connection, hours: float) -> None:
@@ -107,6 +110,6 @@ def _snapshot(connection: Connection, hours: float) -> None:
     share = 1 - hours / (24 * DAYS)
     statement = text(
         f"INSERT INTO {snapshots.name} (taken_at, keyword, intent, total)"
-        f" SELECT :moment, keyword, intent, FLOOR(total * :share) FROM {counts.name}"
+        f" SELECT :moment, keyword, intent, ROUND(total * :share) FROM {counts.name}"
     )
     connection.execute(statement, {"moment": moment, "share": share})

@@ -18,6 +18,7 @@ from schema.events import Envelope, Event, Headers, decode
 from schema.producer import EventProducer, client_config
 from schema.settings import Settings
 from schema.topics import Topic
+from schema.tracing import log_fields
 
 log = logging.getLogger(__name__)
 E = TypeVar("E", bound=Event)
@@ -149,7 +150,7 @@ class Loop(Generic[E]):
         self._producer.send_raw(
             name, letter.value, key=letter.key, headers=letter.headers, timestamp_ms=letter.timestamp_ms
         ).result(60)
-        log.warning("%s: dead-lettered %s: %s", self.name, origin, error)
+        log.warning("%s: dead-lettered %s: %s", self.name, origin, error, extra=log_fields(value, headers))
 
     def _commit(self, message: Message) -> None:
         try:

@@ -35,7 +35,7 @@ from schema.outbox import enqueue
 from schema.settings import Settings
 from schema.tables import intent_model_training_batches as batches
 from schema.topics import TRAINING_PROGRESS
-from schema.tracing import continued
+from schema.tracing import continued, trace_id
 
 log = logging.getLogger(__name__)
 RUNS = Counter("intentloop_training_runs", "batches by how they ended", ["outcome"])
@@ -208,7 +208,8 @@ class Trainer:
 
         in_transaction(self._engine, work)
         RUNS.labels(result["outcome"]).inc()
-        log.info("batch %s %s: %s %s", run.batch_id, result["outcome"], run.version, result.get("reason", ""))
+        fields = {"trace_id": trace_id(run.traceparent)}
+        log.info("batch %s %s: %s %s", run.batch_id, result["outcome"], run.version, result.get("reason", ""), extra=fields)
 
     def _fail(self, run: Run, reason: str, text: str) -> None:
         def work(connection: Connection) -> None:

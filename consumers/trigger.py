@@ -14,6 +14,7 @@ from schema.database import hold_lock, in_transaction
 from schema.events import Envelope, LabelApplied
 from schema.settings import Settings
 from schema.tables import intent_user_questions as questions
+from schema.tracing import trace_id
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ def consider(connection: Connection, settings: Settings, traceparent: str | None
     description = f"{waiting} newly labelled questions"
     batch = make_batch(connection, task="fine_tune", trigger="threshold", description=description, traceparent=traceparent)
     request_run(connection, batch.batch_id)
-    log.info("batch %s holds %d questions", batch.batch_id, batch.question_count)
+    fields = {"trace_id": trace_id(traceparent)}
+    log.info("batch %s holds %d questions", batch.batch_id, batch.question_count, extra=fields)
     return batch.batch_id
 
 

@@ -19,7 +19,8 @@ from schema.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from schema.topics import Topic
-    from streams.dead_letters import Box, Letter, Selection
+    from streams.dead_letter_log import Box
+    from streams.dead_letters import Letter, Selection
     from streams.replay import Change, Replay, Unfit
 
 dlq = typer.Typer(
@@ -57,7 +58,7 @@ def list_command(
         print(line[:width] if width else line)
     hidden = len(box.letters) - len(shown)
     more = f"; {hidden} more were replayed or purged (--handled lists them)" if hidden else ""
-    print(f"{len(shown)} dead letters{more}", file=sys.stderr)
+    print(f"{_number(len(shown), 'dead letter')}{more}", file=sys.stderr)
 
 
 @dlq.command()
@@ -120,7 +121,7 @@ def replay_command(
         "replayed": [made.letter for made in replays],
         "unchanged": unchanged,
         "unfit": [letter for letter, _ in unfit],
-        "handled_before": [letter for letter in box.letters if letter.handled is not None],
+        "handled_before": [letter for letter in box.letters if letter.handled is not None and ids],
     }
     if as_json:
         for outcome, letters in outcomes.items():
@@ -159,15 +160,19 @@ def purge_command(
     chosen = [letter for letter in box.letters if letter.handled is None and selection.takes(letter)]
     if chosen and not yes:
         if not sys.stdin.isatty():
-            raise ConfigError(f"this removes {len(chosen)} dead letters for good: say --yes where nobody can be asked")
-        typer.confirm(f"Remove {len(chosen)} dead letters for good?", abort=True)
+            raise ConfigError(f"this removes {_number(len(chosen), 'dead letter')} for good: say --yes where nobody can be asked")
+        typer.confirm(f"Remove {_number(len(chosen), 'dead letter')} for good?", abort=True)
     done = purge(settings, box, chosen, everywhere=everything)
     if as_json:
         print(json.dumps({"purged": done.letters, "deleted_records": done.deleted, "waiting": done.waiting}))
         return
-    print(f"{done.letters} purged; {done.deleted} records deleted from Kafka")
+    print(f"{done.letters} purged; {_number(done.deleted, 'record')} deleted from Kafka")
     if done.waiting:
         print(f"the text of {done.waiting} stays in Kafka until what stands before it is handled and purged, or for 14 days")
+
+
+def _number(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,7 @@ class _Wanted:
 
 def _read(settings: Settings, wanted: _Wanted, *, values: bool = False, all_of_topic: bool = False) -> Box:
     """The dead letters that are wanted, or all that stand in the same topics; a missing id is an error."""
-    from streams.dead_letters import read_box
+    from streams.dead_letter_log import read_box
 
     selection = wanted.selection(settings)
     with slow("reading dead letters") as progress:

@@ -48,6 +48,8 @@ def as_text(letter: Letter) -> str:
         "message": letter.message,
         "consumer": letter.consumer,
     }
+    if letter.replayed_from:
+        facts["sent again"] = f"from the dead letter {letter.replayed_from}"
     if letter.handled:
         facts["handled"] = f"{letter.handled.how} {_stamp(letter.handled.at)}"
     facts["key"] = _readable(letter.key)
@@ -69,6 +71,7 @@ def as_summary(letter: Letter) -> dict[str, Any]:
         "consumer": letter.consumer,
         "timestamp": _stamp(letter.timestamp),
         "dead_lettered_at": _stamp(letter.died_at),
+        "replayed_from": letter.replayed_from or None,
         "copies": letter.copies,
         "size": None if letter.size < 0 else letter.size,
         "handled": handled,

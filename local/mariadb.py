@@ -85,11 +85,14 @@ class EmbeddedMariaDB:
             raise ConfigError(f"the path {socket} is too long for a socket: set INTENTLOOP_VAR to a shorter folder")
         base = distribution()
         data = self.folder / "data"
-        user = ["--user=root"] if os.getuid() == 0 else []
+        # a folder of its own: a server that starts removes the temporary tables of every other one that shares it
+        temporary = self.folder / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        common = [f"--tmpdir={temporary}", *(["--user=root"] if os.getuid() == 0 else [])]
         if not (data / "mysql").exists():
             data.mkdir(parents=True, exist_ok=True)
             install = [str(base / "scripts" / "mariadb-install-db"), "--no-defaults", f"--basedir={base}", f"--datadir={data}"]
-            options = ["--auth-root-authentication-method=normal", "--skip-test-db", *user]
+            options = ["--auth-root-authentication-method=normal", "--skip-test-db", *common]
             made = subprocess.run([*install, *options], capture_output=True, text=True, check=False)
             if made.returncode != 0:
                 why = (made.stderr.strip() or made.stdout.strip()).splitlines()[-1:] or ["no reason given"]
@@ -99,7 +102,7 @@ class EmbeddedMariaDB:
             str(base / "bin" / "mariadbd"),
             *("--no-defaults", f"--basedir={base}", f"--datadir={data}", f"--port={self.port}", "--bind-address=127.0.0.1"),
             *(f"--socket={socket}", "--skip-ssl", "--innodb-buffer-pool-size=256M", "--max-connections=300"),
-            *("--character-set-server=utf8mb4", *user),
+            *("--character-set-server=utf8mb4", *common),
         ]
         self._process = spawn(command, log=log)
         deadline = time.monotonic() + START_SECONDS

@@ -188,7 +188,7 @@ CREATE TABLE IF NOT EXISTS intent_user_questions (
 	CONSTRAINT uq_intent_user_questions_event_id UNIQUE (event_id),
 	KEY ix_questions_band (waiting_band),
 	KEY ix_questions_since (waiting_since),
-	KEY ix_questions_training (is_labeled, training_status, training_batch_id),
+	KEY ix_questions_training (is_labeled, training_status, training_model_version, training_batch_id),
 	KEY ix_questions_user (stored_on, user_id)
 )ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
 

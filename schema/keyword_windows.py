@@ -7,7 +7,7 @@ first snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -19,6 +19,8 @@ from schema.tables import intent_keyword_snapshots as snapshots
 
 Window = Literal["total", "hour", "day", "week", "trend"]
 DAY: Final = timedelta(days=1)
+LONGEST_TRANSACTION: Final = timedelta(minutes=10)
+"""A pair that was last updated so long before a snapshot, or longer, stands in it as it is."""
 LENGTHS: Final[dict[Window, timedelta]] = {"hour": timedelta(hours=1), "day": DAY, "week": 7 * DAY, "trend": DAY}
 
 
@@ -43,13 +45,17 @@ def count_window(connection: Connection, window: Window, now: datetime, *, inten
     how many standard deviations of a Poisson process the last day lies above the day before, at equal lengths.
     """
     total = counts.c.total
+    wanted = [counts.c.intent == intent] if intent else []
     if window == "total":
-        return Counted(_chosen(connection, {"updated_at": counts.c.updated_at}, {}, total, intent, limit))
+        return Counted(_chosen(connection, {"updated_at": counts.c.updated_at}, {}, wanted, total, limit))
     since = _base(connection, now - LENGTHS[window])
     then, start = snapshots.alias("then"), snapshots.alias("start")
     count = total - func.coalesce(then.c.total, 0)
+    wanted.append(count > 0)
+    if since:
+        wanted.append(counts.c.updated_at > since - LONGEST_TRANSACTION)  # the others are not looked up in the snapshot
     if window != "trend":
-        return Counted(_chosen(connection, {"count": count}, {then: since}, count, intent, limit), since)
+        return Counted(_chosen(connection, {"count": count}, {then: since}, wanted, count, limit), since)
     earlier = _base(connection, since - DAY) if since else None
     if since is None or earlier is None or earlier == since:
         earlier, scale = None, 0.0
@@ -58,8 +64,9 @@ def count_window(connection: Connection, window: Window, now: datetime, *, inten
     before = func.coalesce(then.c.total, 0) - func.coalesce(start.c.total, 0)
     expected = before * literal(scale)
     rise = (count - expected) / func.sqrt(expected + 1)
+    wanted.append(rise > 0)
     shown = {"count": count, "before": before if earlier else literal(0), "rise": rise}
-    return Counted(_chosen(connection, shown, {then: since, start: earlier}, rise, intent, limit), since, earlier)
+    return Counted(_chosen(connection, shown, {then: since, start: earlier}, wanted, rise, limit), since, earlier)
 
 
 def _base(connection: Connection, moment: datetime) -> datetime | None:
@@ -72,20 +79,17 @@ def _base(connection: Connection, moment: datetime) -> datetime | None:
 
 def _chosen(
     connection: Connection,
-    shown: dict[str, ColumnElement[Any]],
+    shown: Mapping[str, ColumnElement[Any]],
     bases: Mapping[Any, datetime | None],
+    wanted: Sequence[ColumnElement[bool]],
     order: ColumnElement[Any],
-    intent: str | None,
     limit: int,
 ) -> list[Row[Any]]:
-    """The pairs with the largest `order` above 0, joined with the snapshots `bases` at their moments."""
+    """The `wanted` pairs with the largest `order`, joined with the snapshots `bases` at their moments."""
     source: Any = counts
     for base, taken_at in bases.items():
         pair = and_(base.c.keyword == counts.c.keyword, base.c.intent == counts.c.intent)
         source = source.outerjoin(base, and_(base.c.taken_at == taken_at, pair))
     columns = [column.label(name) for name, column in shown.items()]
-    chosen = select(counts.c.keyword, counts.c.intent, counts.c.total, *columns).select_from(source)
-    chosen = chosen.where(shown.get("count", order) > 0, order > 0)  # the first alone spares most of a trend's second look-up
-    if intent:
-        chosen = chosen.where(counts.c.intent == intent)
+    chosen = select(counts.c.keyword, counts.c.intent, counts.c.total, *columns).select_from(source).where(*wanted)
     return list(connection.execute(chosen.order_by(order.desc(), counts.c.keyword, counts.c.intent).limit(limit)))

@@ -58,8 +58,11 @@ def _kind(run: str, context: str) -> str | None:
     return None
 
 
-_MAY_HOLD: Final = re.compile(r"[@\uff20]|(?:[\d\u00b2\u00b3\u00b9\u2070-\u2089\u2460-\u24ff].{0,3}?){7}", re.DOTALL)
-"""What no text with an identifier lacks: an at sign, or seven digits of any script or shape with little between them."""
+_MAY_HOLD: Final = re.compile(
+    r"[@\uff20\u200b-\u200d\u2060\ufeff]|(?:[\d\u00b2\u00b3\u00b9\u2070-\u2089\u2460-\u24ff].{0,3}?){7}", re.DOTALL
+)
+"""What no text with an identifier lacks: an at sign, or seven digits of any script or shape with little between them; or a
+zero-width character, of which any number may stand between digits."""
 
 
 def find(text: str) -> list[Found]:
@@ -114,15 +117,6 @@ def mask(text: str) -> str:
         pieces += (text[at : found.start], f"<{found.type}>")
         at = found.end
     return "".join([*pieces, text[at:]])
-
-
-def mask_bytes(value: bytes | None) -> bytes | None:
-    """`value` masked as UTF-8 text; a value in which nothing is found stays as it is, byte for byte."""
-    if value is None:
-        return None
-    text = value.decode("utf-8", "surrogateescape")
-    masked = mask(text)
-    return value if masked == text else masked.encode("utf-8", "surrogateescape")
 
 
 _PSEUDONYM: Final = re.compile(r"p1_[0-9a-f]{32}")

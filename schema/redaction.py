@@ -68,9 +68,14 @@ def redact_user(name: bytes, key: str = "") -> bytes:
     return _stand_in("user", name.decode("utf-8", "backslashreplace"), key).encode()
 
 
-def redact_header(name: str, value: bytes, key: str = "") -> tuple[str, bytes]:
-    """A header without identifiers; one that is named for a user or session has nothing but one as its value."""
-    if _WHOLE_NAME.fullmatch(name) and value:
+def redact_header(name: str, value: bytes | None, key: str = "") -> tuple[str, bytes]:
+    """A header without identifiers; one that is named for a user or session has nothing but one as its value.
+
+    Kafka knows headers without a value, whatever their type says here; they come back with an empty one.
+    """
+    if not value:
+        return mask(name), b""
+    if _WHOLE_NAME.fullmatch(name):
         return mask(name), _stand_in(name, value.decode("utf-8", "backslashreplace"), key).encode()
     if name.lower() == "ce_id" and key and _found(text := value.decode("utf-8", "backslashreplace")):
         return name, _pseudonym(text, key).encode()

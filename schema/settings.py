@@ -63,6 +63,9 @@ class Settings(BaseModel):
     database_patience: float = Field(
         default=90.0, gt=0, description="seconds a stream waits for the database before the worker ends"
     )
+    stall_patience: float = Field(
+        default=30.0, gt=0, description="seconds without a commit, with records waiting, after which a streams worker ends"
+    )
     session_timeout: float = Field(
         default=10.0, ge=6, description="seconds after which the broker gives a dead worker's partitions away"
     )

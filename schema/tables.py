@@ -115,7 +115,7 @@ intent_user_questions: Final = Table(
     UniqueConstraint("event_id"),
     Index("ix_questions_band", "waiting_band"),
     Index("ix_questions_since", "waiting_since"),
-    Index("ix_questions_training", "is_labeled", "training_status", "training_batch_id"),
+    Index("ix_questions_training", "is_labeled", "training_status", "training_model_version", "training_batch_id"),
     Index("ix_questions_user", "stored_on", "user_id"),
     **_OPTIONS,
 )

@@ -92,7 +92,14 @@ async def _read(app: Any, channel: Any, size: int) -> list[Any]:
             events.append(channel.queue.get_nowait())
         current = [event for event in events if event.message.generation_id == app.consumer_generation_id]
         if current:
+            current.sort(key=_place)
             return current
+
+
+def _place(event: Any) -> tuple[int, int]:
+    """By partition, then offset: the order of each user's events is kept, and two workers that hold the same records, one of
+    them a zombie, write them in the same order, so that they do not deadlock."""
+    return event.message.partition, event.message.offset
 
 
 def _settled(sink: Sink, events: Sequence[Any], outcome: Outcome, began: float) -> None:

@@ -36,6 +36,7 @@ from schema.privacy import pseudonym
 from schema.producer import EventProducer
 from schema.settings import Settings
 from schema.topics import CONSENT_WITHDRAWN, KEYWORD_COUNTS, QUESTION_ASKED, QUESTION_LABELED, Topic
+from schema.tracing import log_fields
 from streams.agents import Sink, add_sink, with_patience
 from streams.keyword_counts import LiveCounts, counted, read_totals
 from streams.labels import apply_label, withdraw_consent
@@ -146,7 +147,8 @@ class Worker:
                         name, letter.value, key=letter.key, headers=letter.headers, timestamp_ms=letter.timestamp_ms
                     )
                 )
-                log.warning("dead-lettered %s: %s", refused.record.origin, refused.error)
+                record = refused.record
+                log.warning("dead-lettered %s: %s", record.origin, refused.error, extra=log_fields(record.value, record.headers))
         sent += [self.producer.send(KEYWORD_COUNTS, event, key=key) for key, event in counted(totals)]
         if sent:  # in a thread: a future of the event loop for each of a thousand records costs more than sending them
             await loop.run_in_executor(self.threads, _wait_for, sent)

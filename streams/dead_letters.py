@@ -12,32 +12,24 @@ needs no table, no compacted topic, no committed offset that a broker forgets af
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Message
 
-from schema.dead_letters import DIED_AT, ORIGIN, OWN_PREFIX, PREFIX, REASON
-from schema.errors import ConfigError, NotFound, RequestError, TransientError
+from schema.dead_letters import DIED_AT, ORIGIN, OWN_PREFIX, PREFIX, REASON, REPLAYED_FROM
+from schema.errors import ConfigError, NotFound, RequestError
 from schema.events import Headers
-from schema.producer import client_config
-from schema.settings import Settings
 from schema.topics import TOPICS, Topic
 
 HANDLED: Final = OWN_PREFIX + "handled"
 """The header of a mark: ``replayed`` or ``purged``."""
 HANDLED_AT: Final = OWN_PREFIX + "handled-at"
 BURIED: Final[tuple[Topic, ...]] = tuple(topic for topic in TOPICS if topic.dead_letters)
-PATIENCE: Final = 15.0
-"""Seconds without an answer from the broker."""
-
 Partition = tuple[str, int]
 """A topic and one of its partitions."""
-Progress = Callable[[int, int], None]
-"""Called with how many records are done, and of how many."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -123,6 +115,11 @@ class Letter:
         return self.header(PREFIX + "connector.name")
 
     @property
+    def replayed_from(self) -> str:
+        """The id of the dead letter whose replay this record was, or nothing."""
+        return self.header(REPLAYED_FROM)
+
+    @property
     def original_headers(self) -> Headers:
         """The headers that the record came with."""
         return [pair for pair in self.headers if not pair[0].startswith((PREFIX, OWN_PREFIX))]
@@ -130,14 +127,6 @@ class Letter:
     def header(self, name: str) -> str:
         """The last header `name` as text, or nothing."""
         return next((v.decode(errors="backslashreplace") for n, v in reversed(self.headers) if n == name), "")
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """All dead letters of some topics, and the first and next offset of each partition that held something."""
-
-    letters: list[Letter]
-    spans: dict[Partition, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,88 +268,3 @@ def gather(records: Iterable[Letter | Mark]) -> list[Letter]:
         else:
             found[record.id] = replace(known, copies=known.copies + 1)
     return list(found.values())
-
-
-def read_box(
-    settings: Settings,
-    topics: Sequence[Topic] = BURIED,
-    *,
-    keep_value: Callable[[Letter], bool] = lambda _: False,
-    progress: Progress = lambda done, total: None,
-) -> Box:
-    """Every dead letter of `topics` that is there now, handled or not, in the order in which they died.
-
-    Args:
-        keep_value: for which of them the value stays in memory.
-
-    Raises:
-        ConfigError: a dead-letter topic is missing.
-        TransientError: the broker does not answer.
-    """
-
-    def lean(record: Letter | Mark) -> Letter | Mark:
-        return record if isinstance(record, Mark) or keep_value(record) else replace(record, value=None)
-
-    by_name = {topic.dead_letter_name(settings.topic_prefix): topic for topic in topics}
-    consumer = Consumer(
-        client_config(settings)
-        | {
-            "group.id": settings.group("dead-letters"),  # required by the client; nothing is ever committed
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-        }
-    )
-    try:
-        spans = _spans(consumer, list(by_name))
-        messages = _read(consumer, spans, progress)
-        letters = gather(lean(read_record(m, by_name[m.topic() or ""], settings.topic_prefix)) for m in messages)
-    except KafkaException as error:
-        raise TransientError(
-            f"Kafka at {settings.kafka} does not answer ({error.args[0].str()}): check INTENTLOOP_KAFKA, or try again later"
-        ) from None
-    finally:
-        consumer.close()
-    return Box(sorted(letters, key=lambda letter: letter.died_at), spans)
-
-
-def _spans(consumer: Consumer, names: Sequence[str]) -> dict[Partition, tuple[int, int]]:
-    """First and next offset of each partition that holds something."""
-    present = consumer.list_topics(timeout=PATIENCE).topics
-    if missing := sorted(set(names) - present.keys()):
-        raise ConfigError(f"the topic {missing[0]} does not exist: run `intentloop migrate`, or set INTENTLOOP_TOPIC_PREFIX")
-    spans = {}
-    for name in names:
-        for partition in present[name].partitions:
-            low, high = consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=PATIENCE)
-            if low < high:
-                spans[name, partition] = (low, high)
-    return spans
-
-
-def _read(consumer: Consumer, spans: dict[Partition, tuple[int, int]], progress: Progress) -> Iterator[Message]:
-    """What stands in `spans`, in order per partition."""
-    unread = {where: high for where, (_, high) in spans.items()}
-    consumer.assign([TopicPartition(*where, low) for where, (low, _) in spans.items()])
-    total = sum(high - low for low, high in spans.values())
-    done, answered = 0, time.monotonic()
-    while unread:
-        messages = consumer.consume(500, 0.5)
-        if messages:
-            answered = time.monotonic()
-        elif time.monotonic() - answered > PATIENCE:
-            raise TransientError(f"Kafka does not answer, nothing came for {PATIENCE:.0f} s: try again later")
-        for message in messages:
-            where = (message.topic() or "", message.partition() or 0)
-            offset = message.offset() or 0
-            if error := message.error():
-                if error.code() == KafkaError._PARTITION_EOF:
-                    unread.pop(where, None)
-                elif not error.retriable():
-                    raise TransientError(f"{where[0]} cannot be read: {error.str()}")
-            elif offset < unread.get(where, 0):
-                done += 1
-                yield message
-                if offset == unread[where] - 1:
-                    del unread[where]
-        progress(done, total)

@@ -16,6 +16,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 from sqlalchemy import JSON, Boolean, Column, Connection, Date, Integer, Numeric, String, Table
 from sqlalchemy.dialects.mysql import BINARY, DATETIME
+from sqlalchemy.exc import DBAPIError
 
 MAX_STATEMENT_CHARS: Final = 2_000_000
 """A statement is cut here: its bytes, four a character at most, stay below the 16 MB that every server takes."""
@@ -89,8 +90,16 @@ def execute_rows(connection: Connection, before: str, rows: Iterable[str], after
 
 
 def run(connection: Connection, sql: str) -> Any:
-    """Run a statement that holds its values; percent signs in it mean themselves."""
-    return connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+    """Run a statement that holds its values; percent signs in it mean themselves.
+
+    Raises:
+        DBAPIError: as always, but without the statement, whose values belong into no log.
+    """
+    try:
+        return connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+    except DBAPIError as error:
+        error.statement = f"{sql[:40]}... (values hidden)"
+        raise
 
 
 def _parts(rows: Iterable[str]) -> Iterator[list[str]]:

@@ -130,12 +130,13 @@ def prepare(envelope: Envelope[QuestionAsked], *, key: str, default_consent: boo
 def store_questions(connection: Connection, batch: Sequence[Row]) -> Stored:
     """Store what is not there yet and count it. A repeat with the same event ids changes nothing.
 
-    Rows are written in the order of their keys, so that two workers cannot deadlock on one another's rows; counters, which
-    workers share, come last, so that they are locked shortly.
+    Rows are written in the order given. Counters, which workers share, come last, so that they are locked shortly.
     """
-    by_id = {row.columns["event_id"]: row for row in reversed(batch)}
-    known = _known(connection, list(by_id))
-    new = [by_id[key] for key in sorted(by_id.keys() - known)]
+    first: dict[bytes, Row] = {}
+    for row in batch:
+        first.setdefault(row.columns["event_id"], row)
+    known = _known(connection, list(first))
+    new = [row for key, row in first.items() if key not in known]
     if new:
         new = _suppress_withdrawn(connection, new)
         execute_rows(connection, _QUESTION.insert, (row.literal for row in new))

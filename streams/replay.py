@@ -28,7 +28,8 @@ from schema.privacy import mask
 from schema.producer import EventProducer, client_config
 from schema.redaction import USER
 from schema.settings import Settings
-from streams.dead_letters import HANDLED, HANDLED_AT, Box, Letter, Progress
+from streams.dead_letter_log import Box, Progress
+from streams.dead_letters import HANDLED, HANDLED_AT, Letter
 
 Change = Callable[[Letter], bytes | None]
 """What a dead letter's value is to be instead."""

@@ -25,8 +25,7 @@ from streams.agents import end_by_force_later
 from streams.lanes import Lane
 
 log = logging.getLogger(__name__)
-LOOK_SECONDS: Final = 5.0
-STALLED_SECONDS: Final = 30.0
+LOOK_SECONDS: Final = 2.5
 BROKER_SECONDS: Final = 10.0
 
 LAG = Gauge("kafka_consumergroup_group_lag", "records behind the end of the partition", ["group", "topic", "partition"])
@@ -84,13 +83,14 @@ class Watch:
         self._lanes = lanes
         self._database_answers = database_answers
         self._group = settings.group("streams")
+        self._patience = settings.stall_patience
         self._admin = AdminClient(client_config(settings))
         self._partitions: dict[Partition, Progress] = {}
 
     def check(self) -> None:
         """Raises `TransientError` where a partition has stood still for too long."""
         if standing := self._standing(time.monotonic()):
-            raise TransientError(f"lag, but nothing committed for {STALLED_SECONDS:.0f} s: {', '.join(standing)}")
+            raise TransientError(f"lag, but nothing committed for {self._patience:g} s: {', '.join(standing)}")
 
     async def run(self) -> None:
         """Look until cancelled; crash the app once it stands still while the database answers."""
@@ -156,5 +156,5 @@ class Watch:
         return [
             f"{topic}-{number}"
             for (topic, number), progress in sorted(self._partitions.items())
-            if progress.stands_since is not None and now - progress.stands_since >= STALLED_SECONDS
+            if progress.stands_since is not None and now - progress.stands_since >= self._patience
         ]

@@ -14,6 +14,7 @@ import os
 import pickle
 import queue
 import random
+import select
 import signal
 import sys
 import threading
@@ -136,10 +137,19 @@ def serve(link: Link, settings: Settings) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     engine = open_engine(settings.database_url.get_secret_value(), pool_size=1)
     ready: queue.Queue[Prepared] = queue.Queue(maxsize=1)
+    threading.Thread(target=_end_with, args=(link,), daemon=True, name="end").start()
     threading.Thread(target=_read, args=(link, settings, ready), daemon=True, name="prepare").start()
     while True:
         reply = store_with_patience(engine, ready.get(), settings.database_patience)
         link.send_bytes(pickle.dumps(reply, pickle.HIGHEST_PROTOCOL))
+
+
+def _end_with(link: Link) -> None:
+    """End the process when the worker's end of `link` is closed, whatever the other threads wait for: it commits nothing more."""
+    closed = select.poll()
+    closed.register(link.fileno(), select.POLLRDHUP)
+    closed.poll()
+    os._exit(0)
 
 
 def _read(link: Link, settings: Settings, ready: queue.Queue[Prepared]) -> None:
@@ -149,7 +159,7 @@ def _read(link: Link, settings: Settings, ready: queue.Queue[Prepared]) -> None:
             records: list[Raw] = pickle.loads(link.recv_bytes())  # from our own parent alone
             ready.put(prepare_batch(records, key=key, default_consent=settings.default_consent))
     except (EOFError, OSError):
-        os._exit(0)  # the worker is gone: nobody waits for what is under way
+        return  # the worker is gone: see `_end_with`
     except BaseException:
         log.exception("the batch cannot be prepared")
         os._exit(1)

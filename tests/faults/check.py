@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,7 @@ from tests.faults.traffic import Expected, Pair
 Origin = tuple[str, int, int]
 """Topic, partition and offset."""
 LIVE_LIMIT: Final = 10_000
+SILENT_SECONDS: Final = 20.0
 
 
 class Entry(NamedTuple):
@@ -55,9 +57,11 @@ def read_log(kafka: str, topic: str, partitions: int) -> Iterator[Entry]:
     left = {number for number, end in ends.items() if end}
     consumer.assign([part for part in parts if part.partition in left])
     try:
+        heard = time.monotonic()
         while left:
-            messages = consumer.consume(1000, timeout=20)
-            assert messages, f"{topic} cannot be read to its end"
+            messages = consumer.consume(1000, timeout=0.2)  # returns before its time only with all 1,000
+            heard = time.monotonic() if messages else heard
+            assert time.monotonic() - heard < SILENT_SECONDS, f"{topic} cannot be read to its end"
             for message in messages:
                 record = entry(message)
                 yield record
@@ -134,13 +138,13 @@ class Check:
         else:
             self.differences.append(f"{what}: {found}, not {wanted}")
 
-    def _question_log(self) -> set[Origin]:
-        """Where the poison stands; checks besides that the topic holds what the test says it sent."""
-        ids, poison, origins = set(), set(), set()
+    def _question_log(self) -> dict[Origin, str]:
+        """Where the poison stands, and its kind; checks besides that the topic holds what the test says it sent."""
+        ids, poison, origins = set(), set(), {}
         for record in self._log(QUESTION_ASKED):
             if record.key in self._expected.poison:
                 poison.add(record.key)
-                origins.add(record.origin)
+                origins[record.origin] = self._expected.poison[record.key]
             else:
                 ids.add(decode(QuestionAsked, record.value, record.headers).key_bytes)
         self._same("events in the topic", ids, self._expected.ids)
@@ -148,10 +152,10 @@ class Check:
         return origins
 
     def _label_log(self) -> LabelLog:
-        log, origins = LabelLog({}, {}), set()
+        log, origins = LabelLog({}, {}), {}
         for record in self._log(QUESTION_LABELED):
-            if record.key in self._poison_labels:
-                origins.add(record.origin)
+            if record.key in self._poison_labels and record.key:
+                origins[record.origin] = record.key.decode()
                 continue
             event = decode(QuestionLabeled, record.value, record.headers)
             if event.key_bytes not in log.applied:  # a repeat, also one after a relabel, changes nothing
@@ -161,14 +165,15 @@ class Check:
         self.figures["labels"] = len(log.applied)
         return log
 
-    def _dead_letters(self, topic: Topic, wanted: set[Origin]) -> None:
+    def _dead_letters(self, topic: Topic, wanted: dict[Origin, str]) -> None:
         """A redelivered batch may write its letters again: letters are told apart by their origin."""
         found: Counter[Origin] = Counter()
         for letter in read_log(self._settings.kafka, topic.dead_letter_name(self._settings.topic_prefix), 1):
             said = dict(letter.headers)
             where = [said[f"__connect.errors.{name}"].decode() for name in ("topic", "partition", "offset")]
             found[where[0], int(where[1]), int(where[2])] += 1
-        self._same(f"dead letters of {topic.stem}", set(found), wanted)
+        named = {(*origin, wanted.get(origin, "a good record")) for origin in found}
+        self._same(f"dead letters of {topic.stem}", named, {(*origin, kind) for origin, kind in wanted.items()})
         self.figures[f"dead letters of {topic.stem}"] = len(found)
         self.figures[f"dead letters of {topic.stem} written again"] = found.total() - len(found)
 

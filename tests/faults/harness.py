@@ -87,10 +87,13 @@ class Bed:
             started.proxy.down(self._away)
         return started
 
-    def kill_9(self, worker: Worker) -> None:
-        """kill -9 of `worker`."""
+    def kill_9(self, worker: Worker, *, alone: bool = False) -> None:
+        """kill -9 of `worker`, of all its processes or of its main one alone."""
         self._let_go(worker)
-        worker.kill()
+        if alone:
+            worker.kill_alone()
+        else:
+            worker.kill()
 
     def terminate(self, worker: Worker, seconds: float = 20.0) -> int:
         """SIGTERM; returns the exit status.

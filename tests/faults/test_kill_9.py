@@ -69,6 +69,19 @@ def test_kill_9_between_a_label_and_its_ack_applies_it_once(bed: Bed) -> None:
     bed.verify()
 
 
+def test_kill_9_of_a_worker_s_main_process_ends_its_others_before_they_commit(bed: Bed) -> None:
+    """Else a process that nobody knows of would hold its rows' locks against the next worker."""
+    first = bed.worker(stream_batch=SMALL)
+    held = first.proxy.plan(HoldCommit(after=5))
+    bed.load.send(EVENTS)
+    bed.reached(held.reached, "the sixth batch stands before its COMMIT")
+    before = bed.stored()
+    bed.kill_9(first, alone=True)
+    assert bed.stored() == before, "what was not committed is not there"
+    bed.worker(stream_batch=SMALL)
+    bed.verify()
+
+
 def test_kill_9_of_a_worker_s_own_child_ends_the_worker_and_loses_nothing(bed: Bed) -> None:
     """Whatever processes a worker consists of: where one is gone, all go, and a supervisor starts anew."""
     first = bed.worker(stream_batch=SMALL)

@@ -55,11 +55,20 @@ class Worker(Process):
         return is_ready(self.url)
 
     def kill(self) -> None:
-        """kill -9; what its process had started must end by itself, and what the proxy holds never happens."""
+        """kill -9 to all its processes, as a machine or a container ends; what the proxy holds never happens."""
+        members = family(self.child.pid)
+        for pid in members:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(family, members)), "the worker is dead", 10)
+        self.child.wait(10)
+        self.proxy.drop()
+
+    def kill_alone(self) -> None:
+        """kill -9 to its main process; those that it had started must end by themselves, before they do anything more."""
         members = family(self.child.pid)
         super().kill()
+        wait_until(lambda: not any(map(family, members)), "no process of a killed worker outlives it", 5)
         self.proxy.drop()
-        wait_until(lambda: not any(map(family, members)), "no process of a killed worker outlives it", 10)
 
     def freeze(self) -> None:
         """SIGSTOP to the worker and all its processes, as a paused machine does."""

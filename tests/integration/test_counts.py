@@ -32,6 +32,7 @@ from schema.rollups import read
 from schema.settings import Settings
 from schema.tables import intent_keyword_snapshots as snapshots
 from schema.tables import intent_user_questions as questions
+from schema.tables import utc_now
 from schema.topics import KEYWORD_COUNTS
 from streams.labels import apply_label, withdraw_consent
 from streams.questions import prepare, store_questions
@@ -41,8 +42,7 @@ from tests.running import Process, running, wait_until
 
 ROOT = "/api/v1/model-tuning"
 KEY = "a key for tests only"
-NOON = datetime(2100, 3, 1, 12)
-"""After the snapshot that the migration takes."""
+NOW = utc_now().replace(minute=0, second=0, microsecond=0)
 HOUR = timedelta(hours=1)
 Client = TestClient[web.Request, web.Application]
 numbers = itertools.count(1)
@@ -64,7 +64,7 @@ def batch(*said: QuestionAsked) -> Batch:
     return [(str(uuid.UUID(int=next(numbers))), question) for question in said]
 
 
-def store(engine: Engine, events: Batch, now: datetime = NOON) -> None:
+def store(engine: Engine, events: Batch, now: datetime = NOW) -> None:
     """Deliver `events` to the database as the streams worker does."""
     rows = [
         prepare(
@@ -79,13 +79,12 @@ def snapshot(engine: Engine, now: datetime) -> bool:
     return in_transaction(engine, partial(take_snapshot, now=now))
 
 
-def snapshot_hour_ago(engine: Engine) -> datetime:
-    """A snapshot for what happens in real time; the migration's, which is younger, goes."""
+@pytest.fixture
+def past(engine: Engine) -> Engine:
+    """The database without the snapshot that the migration took, so that earlier ones can be taken."""
     with engine.begin() as connection:
         connection.execute(snapshots.delete())
-    moment = datetime.now(UTC).replace(tzinfo=None) - HOUR
-    assert snapshot(engine, moment)
-    return moment
+    return engine
 
 
 def counted(engine: Engine, window: Window, now: datetime, intent: str | None = None) -> dict[str, int]:
@@ -107,80 +106,80 @@ def assert_rollups_hold(engine: Engine) -> dict[tuple[str, str], int]:
     return kept
 
 
-def test_windows_count_what_came_since_their_snapshot(engine: Engine) -> None:
+def test_windows_count_what_came_since_their_snapshot(past: Engine) -> None:
     """Eight days, one more question each hour: each window counts its hours, and says since when."""
-    begin = NOON - timedelta(days=8)
+    begin = NOW - timedelta(days=8)
     for hours in range(8 * 24 + 1):
         now = begin + hours * HOUR
-        assert snapshot(engine, now)
-        store(engine, batch(asked("财运"), *([asked("跳槽", "career")] if hours % 24 == 0 else [])), now)
-    assert counted(engine, "total", now) == {"财运": 193, "跳槽": 9}
-    assert counted(engine, "hour", now) == {"财运": 2, "跳槽": 1}
-    assert counted(engine, "day", now) == {"财运": 25, "跳槽": 2}
-    assert counted(engine, "week", now) == {"财运": 169, "跳槽": 8}
-    assert counted(engine, "day", now, intent="career") == {"跳槽": 2}
+        assert snapshot(past, now)
+        store(past, batch(asked("财运"), *([asked("跳槽", "career")] if hours % 24 == 0 else [])), now)
+    assert counted(past, "total", now) == {"财运": 193, "跳槽": 9}
+    assert counted(past, "hour", now) == {"财运": 2, "跳槽": 1}
+    assert counted(past, "day", now) == {"财运": 25, "跳槽": 2}
+    assert counted(past, "week", now) == {"财运": 169, "跳槽": 8}
+    assert counted(past, "day", now, intent="career") == {"跳槽": 2}
     windows: dict[Window, timedelta] = {"hour": HOUR, "day": 24 * HOUR, "week": 168 * HOUR}
-    assert {window: since(engine, window, now) for window in windows} == {w: now - length for w, length in windows.items()}
+    assert {window: since(past, window, now) for window in windows} == {w: now - length for w, length in windows.items()}
 
 
-def test_a_redelivered_question_is_in_no_window_twice(engine: Engine) -> None:
+def test_a_redelivered_question_is_in_no_window_twice(past: Engine) -> None:
     old, new = batch(*[asked("财运")] * 5), batch(*[asked("财运")] * 3, asked("跳槽"))
-    store(engine, old, NOON - 2 * HOUR)
-    snapshot(engine, NOON - HOUR)
+    store(past, old, NOW - 2 * HOUR)
+    snapshot(past, NOW - HOUR)
     for _ in range(3):
-        store(engine, [*old, *new, *new])
-        assert counted(engine, "hour", NOON) == {"财运": 3, "跳槽": 1}
-        assert counted(engine, "total", NOON) == {"财运": 8, "跳槽": 1}
+        store(past, [*old, *new, *new])
+        assert counted(past, "hour", NOW) == {"财运": 3, "跳槽": 1}
+        assert counted(past, "total", NOW) == {"财运": 8, "跳槽": 1}
 
 
 def test_a_system_younger_than_the_window_counts_from_its_beginning(engine: Engine) -> None:
     """The migration's own snapshot is that beginning; without any snapshot everything counts."""
-    migrated = since(engine, "week", NOON)
+    migrated = since(engine, "week", NOW)
     assert migrated is not None
     store(engine, batch(asked("财运")))
     assert counted(engine, "week", migrated + HOUR) == {"财运": 1}
     with engine.begin() as connection:
         connection.execute(snapshots.delete())
-    assert since(engine, "week", NOON) is None
-    assert counted(engine, "week", NOON) == counted(engine, "trend", NOON) == {"财运": 1}
+    assert since(engine, "week", NOW) is None
+    assert counted(engine, "week", NOW) == counted(engine, "trend", NOW) == {"财运": 1}
 
 
-def test_what_rises_fastest_is_compared_with_the_day_before(engine: Engine) -> None:
+def test_what_rises_fastest_is_compared_with_the_day_before(past: Engine) -> None:
     """Ten times as often beats a little more of much, and what falls is not there."""
     for days, said in ((2, {"财运": 100, "跳槽": 2, "桃花": 9}), (1, {"财运": 110, "跳槽": 20, "桃花": 3})):
-        moment = NOON - days * 24 * HOUR
-        assert snapshot(engine, moment)
-        store(engine, batch(*(asked(word) for word, number in said.items() for _ in range(number))), moment + HOUR)
-    with engine.connect() as connection:
-        trend = count_window(connection, "trend", NOON, intent=None, limit=10)
+        moment = NOW - days * 24 * HOUR
+        assert snapshot(past, moment)
+        store(past, batch(*(asked(word) for word, number in said.items() for _ in range(number))), moment + HOUR)
+    with past.connect() as connection:
+        trend = count_window(connection, "trend", NOW, intent=None, limit=10)
     assert [(row.keyword, row._mapping["count"], row.before) for row in trend.rows] == [("跳槽", 20, 2), ("财运", 110, 100)]
     assert trend.rows[0].rise == pytest.approx(18 / 3**0.5)
-    assert (trend.since, trend.before_since) == (NOON - 24 * HOUR, NOON - 48 * HOUR)
+    assert (trend.since, trend.before_since) == (NOW - 24 * HOUR, NOW - 48 * HOUR)
 
 
-def test_of_many_workers_one_takes_the_snapshot(engine: Engine) -> None:
+def test_of_many_workers_one_takes_the_snapshot(past: Engine) -> None:
     """At once, again later in the same ten minutes, and in the next ten."""
-    store(engine, batch(asked("财运")))
+    store(past, batch(asked("财运")))
     with ThreadPoolExecutor(8) as workers:
-        for moment, taken in ((NOON, 1), (NOON + EVERY / 2, 0), (NOON + EVERY, 1)):
-            assert sum(workers.map(lambda _, moment=moment: snapshot(engine, moment), range(8))) == taken
-    with engine.connect() as connection:
+        for moment, taken in ((NOW, 1), (NOW + EVERY / 2, 0), (NOW + EVERY, 1)):
+            assert sum(workers.map(lambda _, moment=moment: snapshot(past, moment), range(8))) == taken
+    with past.connect() as connection:
         rows = connection.execute(select(snapshots.c.taken_at, snapshots.c.keyword, snapshots.c.total)).all()
-    assert {row.taken_at for row in rows} >= {NOON, NOON + EVERY}
-    assert [row.total for row in rows if row.taken_at == NOON + EVERY and row.keyword] == [1]
+    assert {row.taken_at for row in rows} >= {NOW, NOW + EVERY}
+    assert [row.total for row in rows if row.taken_at == NOW + EVERY and row.keyword] == [1]
 
 
-def test_windows_and_rollups_hold_across_workers_kills_and_restarts(settings: Settings, engine: Engine) -> None:
+def test_windows_and_rollups_hold_across_workers_kills_and_restarts(settings: Settings, past: Engine) -> None:
     """Two workers, one of them killed with -9 and started again, half of the events twice."""
     settings = settings.model_copy(update={"stream_batch": 100})
     other = settings.model_copy(update={"streams_port": settings.api_port})
     old = batch(*(asked("财运", user_id=f"u{n % 20}") for n in range(200)))
-    store(engine, old, NOON)
-    snapshot_hour_ago(engine)
+    store(past, old, NOW)
+    assert snapshot(past, utc_now() - HOUR)
     new = batch(*(asked("跳槽" if n % 3 else "财运", user_id=f"u{n % 20}") for n in range(3000)))
 
     def total() -> int:
-        with engine.connect() as connection:
+        with past.connect() as connection:
             return connection.execute(select(func.count()).select_from(questions)).scalar_one()
 
     with QuestionPublisher(settings, source="test") as publisher:
@@ -193,14 +192,14 @@ def test_windows_and_rollups_hold_across_workers_kills_and_restarts(settings: Se
             wait_until(lambda: total() == 3200, "all is stored", 60)
             third.ready()
         second.ready()
-    now = datetime.now(UTC).replace(tzinfo=None)
-    assert counted(engine, "hour", now) == {"财运": 1000, "跳槽": 2000}
-    assert counted(engine, "total", now) == {"财运": 1200, "跳槽": 2000}
-    assert assert_rollups_hold(engine)["questions", "waiting"] == 3200
+    now = utc_now()
+    assert counted(past, "hour", now) == {"财运": 1000, "跳槽": 2000}
+    assert counted(past, "total", now) == {"财运": 1200, "跳槽": 2000}
+    assert assert_rollups_hold(past)["questions", "waiting"] == 3200
 
 
 def label(engine: Engine, number: int, *intents: str, event_id: str | None = None) -> None:
-    said = {"question_id": number, "correct_intent": intents, "labeler_id": "ann", "labeled_at": NOON}
+    said = {"question_id": number, "correct_intent": intents, "labeler_id": "ann", "labeled_at": NOW}
     envelope = wrap(QuestionLabeled.model_validate(said), source="test", event_id=event_id)
     in_transaction(engine, partial(apply_label, envelope=envelope))
 
@@ -217,7 +216,7 @@ def test_rollups_equal_a_recount_after_every_kind_of_change(engine: Engine) -> N
     )
     store(engine, events)
     assert assert_rollups_hold(engine)["questions", "waiting"] == 8
-    store(engine, [*events, *batch(asked("跳槽"))], NOON + 40 * 24 * HOUR)
+    store(engine, [*events, *batch(asked("跳槽"))], NOW + 40 * 24 * HOUR)
     assert assert_rollups_hold(engine)["questions", "total"] == 11
     label(engine, 1, "career", "wealth", event_id="l-1")
     label(engine, 1, "health", event_id="l-1")
@@ -230,7 +229,7 @@ def test_rollups_equal_a_recount_after_every_kind_of_change(engine: Engine) -> N
     label(engine, 1, "nayin")
     assert ("correct", "v0") not in assert_rollups_hold(engine)
     for user, skipped in (("u1", 3), ("u1", 0), ("nobody", 0)):
-        gone = partial(withdraw_consent, user_id=pseudonym(user, KEY), withdrawn_at=NOON)
+        gone = partial(withdraw_consent, user_id=pseudonym(user, KEY), withdrawn_at=NOW)
         assert in_transaction(engine, gone) == skipped
         assert_rollups_hold(engine)
     store(engine, batch(asked("跳槽", user_id="u1")))
@@ -270,10 +269,11 @@ async def client(api: Api) -> AsyncIterator[Client]:
         yield opened
 
 
-async def test_the_api_tells_windows_and_since_when(client: Client, engine: Engine) -> None:
-    await asyncio.to_thread(store, engine, batch(asked("财运")))
-    moment = await asyncio.to_thread(snapshot_hour_ago, engine)
-    await asyncio.to_thread(store, engine, batch(asked("跳槽", "career"), asked("财运")))
+async def test_the_api_tells_windows_and_since_when(client: Client, past: Engine) -> None:
+    await asyncio.to_thread(store, past, batch(asked("财运")))
+    moment = utc_now() - HOUR
+    assert await asyncio.to_thread(snapshot, past, moment)
+    await asyncio.to_thread(store, past, batch(asked("跳槽", "career"), asked("财运")))
 
     async def get(query: str, status: int = 200) -> Any:
         async with client.get(f"{ROOT}/keywords/counts{query}") as response:

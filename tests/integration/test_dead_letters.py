@@ -20,7 +20,7 @@ from schema.settings import Settings, environment
 from schema.tables import intent_keyword_counts as counts
 from schema.tables import intent_user_questions as questions
 from schema.topics import QUESTION_ASKED, QUESTION_LABELED
-from streams.dead_letters import read_box
+from streams.dead_letter_log import read_box
 from streams.replay import jq_fix, prepare, send
 from tests.running import ROOT, read_all, running, wait_until
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import urllib.request
 import uuid
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, func, select
@@ -102,6 +105,48 @@ def test_kill_9_in_the_middle_loses_nothing_and_counts_nothing_twice(settings: S
         with engine.connect() as connection:
             assert rollups.read(connection) == recount_rollups(connection)
         wait_until(lambda: live_counts(processes["streams"].url) == counted(engine), "the live view equals the table")
+
+
+def test_a_worker_that_stands_still_says_so_and_ends_itself(settings: Settings, engine: Engine) -> None:
+    """Its writer is stopped, so that it reads and commits nothing while the database answers: a new worker does the work."""
+    settings = settings.model_copy(update={"stall_patience": 5.0})
+    with Process(settings, "streams", settings.streams_port).ready() as worker:
+        [writer] = (Path(f"/proc/{worker.child.pid}/task/{worker.child.pid}/children")).read_text().split()
+        os.kill(int(writer), signal.SIGSTOP)
+        with QuestionPublisher(settings, source="test") as publisher:
+            for n in range(50):
+                publisher.publish(question(n))
+        wait_until(lambda: "nothing committed for 5 s" in worker.tail(), "it says that it stands still", 40)
+        assert worker.child.wait(30) != 0, "its supervisor is to start another"
+    assert not Path(f"/proc/{writer}").exists(), "its writer is gone with it"
+    with running(settings, "streams"):
+        wait_until(lambda: number_of(engine, questions) == 50, "all is stored")
+
+
+def test_the_metrics_tell_lag_batches_duplicates_and_dead_letters(settings: Settings, engine: Engine) -> None:
+    ids = [str(uuid.uuid4()) for _ in range(20)]
+    with running(settings, "streams") as processes:
+        with QuestionPublisher(settings, source="test") as publisher:
+            for n in [*range(20), *range(5)]:
+                publisher.publish(question(n), event_id=ids[n])
+        with EventProducer(settings, source="test") as producer:
+            producer.send_raw(QUESTION_ASKED.name(settings.topic_prefix), b"{", key=b"k").result(20)
+
+        def metrics() -> dict[str, float]:
+            with urllib.request.urlopen(f"{processes['streams'].url}/metrics", timeout=5) as answer:
+                lines = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if not line.startswith("#")]
+            return {name: float(value) for name, value in lines}
+
+        def outcome(name: str) -> float:
+            return metrics().get(f'intentloop_stream_events_total{{agent="persist-questions",outcome="{name}"}}', 0.0)
+
+        wait_until(lambda: outcome("stored") == 20 and outcome("duplicate") == 5, "stored and duplicates are counted")
+        dead = 'intentloop_dlq_messages_total{reason="not_json",topic="question.asked"}'
+        wait_until(lambda: metrics().get(dead) == 1, "the dead letter is counted")
+        lags = f'kafka_consumergroup_group_lag{{group="{settings.group("streams")}"'
+        wait_until(lambda: any(name.startswith(lags) for name in metrics()), "the lag is told")
+        wait_until(lambda: sum(n for name, n in metrics().items() if name.startswith(lags)) == 0, "there is no lag any more")
+        assert metrics()['intentloop_stream_batch_events_count{agent="persist-questions"}'] >= 1
 
 
 def live_counts(url: str) -> dict[tuple[str, str], int]:

@@ -34,7 +34,7 @@ DROP INDEX ix_questions_batch,
 DROP INDEX ix_questions_user,
 ADD INDEX ix_questions_band (waiting_band),
 ADD INDEX ix_questions_since (waiting_since),
-ADD INDEX ix_questions_training (is_labeled, training_status, training_batch_id),
+ADD INDEX ix_questions_training (is_labeled, training_status, training_model_version, training_batch_id),
 ADD INDEX ix_questions_user (stored_on, user_id)
 """
 BATCHES = """

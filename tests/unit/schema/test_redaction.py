@@ -102,6 +102,7 @@ def test_headers_hold_no_identifiers() -> None:
     assert redact_header("x-note", b'{"user_id": "raw-user"}', KEY) == ("x-note", b'{"user_id": "' + RAW.encode() + b'"}')
     assert redact_header("ce_id", b"e-1", KEY) == ("ce_id", b"e-1")
     assert redact_header("ce_id", PHONE.encode(), KEY)[1].startswith(b"p1_")
+    assert redact_header("ce_id", None, KEY) == ("ce_id", b"")
     parent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     assert redact_header("traceparent", parent, KEY) == ("traceparent", parent)
 
