@@ -364,7 +364,7 @@ def decode(event: type[E], value: bytes | None, headers: Iterable[tuple[str, byt
 
 def _binary_attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
     """The envelope that binary mode keeps in ``ce_*`` headers; empty in structured mode (Kafka binding § 3)."""
-    named = {name.lower(): value for name, value in headers}
+    named = {name.lower(): value or b"" for name, value in headers}  # the client gives None for a null header
     if named.get("content-type", b"").lower().startswith(b"application/cloudevents"):
         return {}
     return {name[3:]: value.decode() for name, value in named.items() if name.startswith("ce_")}
@@ -391,5 +391,9 @@ def _refusal(event: type[Event], error: ValidationError, value: bytes, claimed: 
     if claimed is not None and claimed != expected:
         same_event = claimed.rsplit(".", 1)[0] == expected.rsplit(".", 1)[0]
         return EventError("unknown_version" if same_event else "unknown_type", f"the type is not {expected}")
-    rules = (f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors(include_url=False)[:5])
+    # A name that is not ours may be a text of the user's that stands in the wrong place.
+    rules = (
+        f"{'.'.join(str(n) if re.fullmatch('[0-9a-z_]{1,32}', str(n)) else '?' for n in e['loc']) or 'value'}: {e['msg']}"
+        for e in error.errors(include_url=False)[:5]
+    )
     return EventError("invalid", "; ".join(rules))

@@ -21,7 +21,7 @@ from schema.errors import ConfigError, TransientError
 from schema.producer import client_config
 from schema.settings import Settings
 from schema.tables import LOCKS, metadata
-from schema.topics import DEAD_LETTER_RETENTION_MS, TOPICS
+from schema.topics import DEAD_LETTER_RETENTION_MS, MAX_RECORD_BYTES, TOPICS
 
 UNKNOWN_DATABASE: Final = 1049
 COMPACTION: Final = {"segment.ms": "600000", "min.cleanable.dirty.ratio": "0.1"}
@@ -96,7 +96,11 @@ def wanted_topics(settings: Settings) -> dict[str, NewTopic]:
         wanted[topic.name(settings.topic_prefix)] = _new(settings, topic.name(settings.topic_prefix), topic.partitions, layout)
         if topic.dead_letters:
             name = topic.dead_letter_name(settings.topic_prefix)
-            layout = {"cleanup.policy": "delete", "retention.ms": str(DEAD_LETTER_RETENTION_MS)}
+            layout = {
+                "cleanup.policy": "delete",
+                "retention.ms": str(DEAD_LETTER_RETENTION_MS),
+                "max.message.bytes": str(MAX_RECORD_BYTES),  # a letter is larger than its record
+            }
             wanted[name] = _new(settings, name, 1, layout)
     return wanted
 

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from schema.errors import TransientError
 from schema.events import CONTENT_TYPE, Event, Headers, encode, wrap
 from schema.settings import Settings
-from schema.topics import Topic
+from schema.topics import MAX_RECORD_BYTES, Topic
 
 BUFFER_RECORDS: Final = 100_000
 
@@ -54,6 +54,7 @@ class EventProducer:
                 "linger.ms": 5,
                 "queue.buffering.max.messages": buffer,
                 "delivery.timeout.ms": 120_000,
+                "message.max.bytes": MAX_RECORD_BYTES,
             }
         )
         self._closing = threading.Event()

@@ -97,4 +97,6 @@ TOPICS: Final[tuple[Topic, ...]] = (
     KEYWORD_COUNTS,
     CONSENT_WITHDRAWN,
 )
+MAX_RECORD_BYTES: Final = 8 << 20
+"""What our producers send and dead-letter topics take at most. Other topics take what the broker allows, 1 MB by default."""
 DEAD_LETTER_RETENTION_MS: Final = 14 * DAY_MS

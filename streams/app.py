@@ -28,6 +28,7 @@ from aiohttp import web
 from sqlalchemy import Engine
 
 from schema.database import in_transaction, open_engine, ping
+from schema.dead_letters import DeadLetter
 from schema.errors import ConfigError, EventError, TransientError
 from schema.events import ConsentWithdrawn, QuestionLabeled, decode
 from schema.health import add_health_routes, serve
@@ -137,21 +138,24 @@ class Worker:
         pairs = {pair for outcome in outcomes for pair in outcome.pairs}
         read = partial(in_transaction, self.engine, partial(read_totals, pairs=pairs))
         totals = await loop.run_in_executor(self.threads, read) if pairs else {}
-        sent: list[Future[None]] = []
-        for outcome in outcomes:
-            for refused in outcome.refused:
-                letter = refused.letter()
-                name = topic.dead_letter_name(self.settings.topic_prefix)
-                sent.append(
-                    self.producer.send_raw(
-                        name, letter.value, key=letter.key, headers=letter.headers, timestamp_ms=letter.timestamp_ms
-                    )
-                )
-                record = refused.record
-                log.warning("dead-lettered %s: %s", record.origin, refused.error, extra=log_fields(record.value, record.headers))
+        refused = [one for outcome in outcomes for one in outcome.refused]
+        letters = await loop.run_in_executor(self.threads, self._letters, refused) if refused else []
+        name = topic.dead_letter_name(self.settings.topic_prefix)
+        sent = [
+            self.producer.send_raw(name, letter.value, key=letter.key, headers=letter.headers, timestamp_ms=letter.timestamp_ms)
+            for letter in letters
+        ]
         sent += [self.producer.send(KEYWORD_COUNTS, event, key=key) for key, event in counted(totals)]
         if sent:  # in a thread: a future of the event loop for each of a thousand records costs more than sending them
             await loop.run_in_executor(self.threads, _wait_for, sent)
+
+    def _letters(self, refused: Sequence[Refused]) -> list[DeadLetter]:
+        """The dead letters of `refused`. In a thread: looking for identifiers in a large value takes its time."""
+        key = self.settings.pseudonym_key.get_secret_value()
+        for one in refused:
+            record = one.record
+            log.warning("dead-lettered %s: %s", record.origin, one.error, extra=log_fields(record.value, record.headers))
+        return [one.letter(key) for one in refused]
 
     def routes(self) -> web.Application:
         """Health, metrics and the live view."""

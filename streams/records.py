@@ -41,12 +41,21 @@ class Refused:
     record: Record
     error: EventError
 
-    def letter(self) -> DeadLetter:
-        """Its dead letter."""
+    def letter(self, pseudonym_key: str) -> DeadLetter:
+        """Its dead letter; with the key, its user gets the pseudonym that stored questions have."""
         stage = "TASK_PUT" if isinstance(self.error, RowRefused) else "VALUE_CONVERTER"
         trace = "".join(traceback.format_exception(self.error))
         record = self.record
-        return dead_letter(record.origin, record.key, record.value, record.headers, self.error, stage=stage, trace=trace)
+        return dead_letter(
+            record.origin,
+            record.key,
+            record.value,
+            record.headers,
+            self.error,
+            stage=stage,
+            trace=trace,
+            pseudonym_key=pseudonym_key,
+        )
 
 
 @dataclass(slots=True)

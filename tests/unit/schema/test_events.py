@@ -104,3 +104,20 @@ def test_uuid7_is_a_version_7_uuid_and_later_ones_sort_later() -> None:
 
 def test_event_types_are_all_different() -> None:
     assert len({e.type for e in EVENTS}) == len(EVENTS)
+
+
+@pytest.mark.parametrize("name", ["content-type", "ce_id", "ce_specversion", "other"])
+def test_a_null_header_is_no_crash(name: str) -> None:
+    value = encode(wrap(QuestionAsked(question="财运"), source="test"))
+    try:
+        assert decode(QuestionAsked, value, [(name, None)]).data.question == "财运"  # type: ignore[list-item]
+    except EventError as error:
+        assert error.reason == "invalid"
+
+
+def test_a_field_that_is_not_ours_is_not_quoted() -> None:
+    value = b'{"specversion":"1.0","id":"1","source":"s","type":"com.intentloop.question.asked.v1","data":'
+    with pytest.raises(EventError) as refused:
+        decode(QuestionAsked, value + '{"question":"财运","我老公叫王伟":1}}'.encode())
+    assert "王伟" not in str(refused.value)
+    assert "data.?" in str(refused.value)
