@@ -75,7 +75,7 @@ def api() -> None:
 @cli.command()
 def streams() -> None:
     """Run a streams worker: events into the database, live counts."""
-    from streams.app import run
+    from streams.start import run
 
     run(settings())
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, func, select
 from api.inputs import Strategy
 from schema.tables import intent_user_questions as questions
 
-SHUFFLED: Final = 50_000
+SHUFFLED: Final = 200_000
 """A queue up to this length is shuffled by the database; in a longer one ids are drawn until enough of them wait."""
 DRAWN: Final = 5_000
 ROUNDS: Final = 6

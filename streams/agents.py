@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import Counter, Histogram
 
@@ -22,6 +22,7 @@ from streams.lanes import Lane, Publish, Store
 from streams.records import Outcome, Record
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 EVENTS = Counter("intentloop_stream_events", "events by agent and what became of them", ["agent", "outcome"])
 DEAD_LETTERS = Counter("intentloop_dlq_messages", "dead letters by topic and reason", ["topic", "reason"])
 RETRIES = Counter("intentloop_stream_retries", "batches tried again because something was away", ["agent"])
@@ -116,29 +117,35 @@ def _settled(sink: Sink, events: Sequence[Any], outcome: Outcome, began: float) 
 
 
 def with_patience(work: Work, threads: Executor, patience: float) -> Store:
-    """`work` in a thread, again and again while something is away.
-
-    What it returns raises `TransientError` where that took more than `patience` seconds.
-    """
+    """`work` in a thread, again and again while something is away: see `patiently`."""
 
     async def store(records: Sequence[Record]) -> Outcome:
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + patience
-        pause, retries = 0.05, 0
-        while True:
-            try:
-                outcome = await loop.run_in_executor(threads, work, records)
-                outcome.retries = retries
-                return outcome
-            except TransientError as error:
-                if loop.time() > give_up_at:
-                    raise TransientError(f"gave up after {patience:.0f} s: {error}") from error
-                log.warning("trying again: %s", error)
-            retries += 1
-            await asyncio.sleep(random.uniform(pause / 2, pause))
-            pause = min(2.0, pause * 2)
+        outcome, retries = await patiently(partial(work, records), threads, patience)
+        outcome.retries = retries
+        return outcome
 
     return store
+
+
+async def patiently(work: Callable[[], T], threads: Executor, patience: float) -> tuple[T, int]:
+    """Do `work` in a thread until it works; returns what it returned, and how often it was tried again.
+
+    Raises:
+        TransientError: it did not work for `patience` seconds.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + patience
+    pause, retries = 0.05, 0
+    while True:
+        try:
+            return await loop.run_in_executor(threads, work), retries
+        except TransientError as error:
+            if loop.time() > give_up_at:
+                raise TransientError(f"gave up after {patience:.0f} s: {error}") from error
+            log.warning("trying again: %s", error)
+        retries += 1
+        await asyncio.sleep(random.uniform(pause / 2, pause))
+        pause = min(2.0, pause * 2)
 
 
 def end_by_force_later(seconds: float = FORCE_SECONDS) -> None:

@@ -38,11 +38,12 @@ from schema.producer import EventProducer
 from schema.settings import Settings
 from schema.topics import CONSENT_WITHDRAWN, KEYWORD_COUNTS, QUESTION_ASKED, QUESTION_LABELED, Topic
 from schema.tracing import log_fields
-from streams.agents import Sink, add_sink, with_patience
+from streams.agents import Sink, add_sink, patiently, with_patience
 from streams.keyword_counts import LiveCounts, counted, read_totals
 from streams.labels import apply_label, withdraw_consent
 from streams.records import Outcome, Record, Refused, split
 from streams.snapshots import add_snapshot_timer
+from streams.start import WriterProcess
 from streams.transport import Transport
 from streams.watch import Watch
 from streams.writer_link import WriterLink
@@ -113,15 +114,14 @@ def _wait_for(sent: Sequence[Future[None]]) -> None:
 class Worker:
     """All that one streams process holds."""
 
-    def __init__(self, settings: Settings) -> None:
-        settings.require("kafka", "database_url", "pseudonym_key")
+    def __init__(self, settings: Settings, writer: WriterProcess) -> None:
         self.settings = settings
         self.app = make_app(settings)
         self.engine = open_engine(settings.database_url.get_secret_value())
         self.producer = EventProducer(settings, source="intentloop/streams")
         self.live = LiveCounts(settings)
         self.threads = ThreadPoolExecutor(4, thread_name_prefix="database")
-        self.writer = WriterLink(settings)
+        self.writer = WriterLink(writer)
         patient = partial(with_patience, threads=self.threads, patience=settings.database_patience)
         sinks = (
             Sink("persist-questions", QUESTION_ASKED, self.writer.store, settings.stream_batch, depth=WRITER_DEPTH),
@@ -137,7 +137,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         pairs = {pair for outcome in outcomes for pair in outcome.pairs}
         read = partial(in_transaction, self.engine, partial(read_totals, pairs=pairs))
-        totals = await loop.run_in_executor(self.threads, read) if pairs else {}
+        totals, _ = await patiently(read, self.threads, self.settings.database_patience)
         refused = [one for outcome in outcomes for one in outcome.refused]
         letters = await loop.run_in_executor(self.threads, self._letters, refused) if refused else []
         name = topic.dead_letter_name(self.settings.topic_prefix)
@@ -219,17 +219,12 @@ class Worker:
             raise self.app.crash_reason
 
 
-def run(settings: Settings) -> None:
-    """Run a streams worker; returns after SIGTERM or SIGINT.
-
-    Raises:
-        ConfigError: a setting is missing.
-        TransientError: the database or the broker stayed away too long.
-    """
+def run_worker(settings: Settings, writer: WriterProcess) -> None:
+    """Run a worker with its `writer`: see `streams.start.run`."""
     set_up_logs("streams", settings.log_level)
     uvloop.install()
-    asyncio.run(_run(settings))
+    asyncio.run(_run(settings, writer))
 
 
-async def _run(settings: Settings) -> None:
-    await Worker(settings).run()
+async def _run(settings: Settings, writer: WriterProcess) -> None:
+    await Worker(settings, writer).run()

@@ -66,10 +66,15 @@ class Lane:
     async def take(self, events: Sequence[Any], records: Sequence[Record]) -> None:
         """Begin to store a batch; the caller has waited for `room`."""
         task = asyncio.ensure_future(self.store(records))
-        task.add_done_callback(lambda _: self._storing.release())
+        task.add_done_callback(self._stored)
         async with self._changed:
             self._unsettled.append(_Batch(events, time.monotonic(), task))
             self._changed.notify_all()
+
+    def _stored(self, task: asyncio.Task[Outcome]) -> None:
+        if not task.cancelled():
+            task.exception()  # seen: of several batches that fail together, `settle` raises the first one's
+        self._storing.release()
 
     async def settle(self) -> None:
         """Publish and ack what is stored, for ever.

@@ -44,16 +44,20 @@ class Progress:
     Attributes:
         ends: when the partition's end was first seen at which offset, not older than what is committed.
         stands_since: since when the committed offset has stood still behind the end; None where it has not.
+        moved_at: when it was last seen to have moved.
     """
 
     committed: int = -1
     lag: int = 0
     ends: deque[tuple[float, int]] = field(default_factory=deque)
     stands_since: float | None = None
+    moved_at: float | None = None
 
     def saw(self, committed: int, end: int, now: float) -> None:
         """Take one look: the committed offset (0 where none is) and the end offset."""
         moved = committed != self.committed
+        if moved and self.committed >= 0:
+            self.moved_at = now
         self.committed, self.lag = committed, max(0, end - committed)
         if not self.ends or end > self.ends[-1][1]:
             self.ends.append((now, end))
@@ -153,8 +157,20 @@ class Watch:
             LAG_SECONDS.labels(*labels).set(progress.lag_seconds(now))
 
     def _standing(self, now: float) -> list[str]:
+        """The partitions that stand: all that lag of a topic, or one for ten times as long while others move.
+
+        A slow database serves one partition after another: that one waits for its turn is no standstill.
+        """
+        since: dict[str, list[tuple[int, float]]] = {}
+        moving = set()
+        for (topic, number), progress in sorted(self._partitions.items()):
+            if progress.stands_since is not None:
+                since.setdefault(topic, []).append((number, now - progress.stands_since))
+            if progress.moved_at is not None and now - progress.moved_at < self._patience:
+                moving.add(topic)
         return [
             f"{topic}-{number}"
-            for (topic, number), progress in sorted(self._partitions.items())
-            if progress.stands_since is not None and now - progress.stands_since >= self._patience
+            for topic, lagging in since.items()
+            for number, seconds in lagging
+            if seconds >= self._patience * (10 if topic in moving else 1)
         ]

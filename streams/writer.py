@@ -1,4 +1,4 @@
-"""The child process of a streams worker that decodes, masks and stores the questions; `streams.writer_link` starts it.
+"""The child process of a streams worker that decodes, masks and stores the questions; `streams.start` starts it.
 
 Faust's event loop and this work would share one interpreter lock; here they run on two cores. Batches come over a socket and
 are stored in the order they came. While one is in the database, a thread prepares the next. The child retries what may pass,

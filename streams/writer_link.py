@@ -1,44 +1,27 @@
-"""The worker's side of its writer: starts the child, hands it batches, and turns its replies into outcomes."""
+"""The worker's side of its writer: hands it batches, and turns its replies into outcomes."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
-import socket
-import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Connection as Link
-from typing import Final
 
 from schema.database import RowRefused
 from schema.errors import EventError, TransientError
-from schema.settings import Settings, environment
 from streams.records import Outcome, Record, Refused
+from streams.start import WriterProcess
 from streams.writer import Raw, Reply
-
-CHILD: Final = "from streams.writer import main; main()"
-"""Not ``-m``: what a module run so pickles names ``__main__``."""
 
 
 class WriterLink:
     """One writer child. Batches are answered in the order in which `store` was called."""
 
-    def __init__(self, settings: Settings) -> None:
-        ours, theirs = socket.socketpair()
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("INTENTLOOP_")}
-        self._child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            env=inherited | environment(settings),
-        )
-        theirs.close()
-        self._link = Link(ours.detach())
+    def __init__(self, process: WriterProcess) -> None:
+        self._child = process.child
+        self._link = process.link
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="to-writer")
         self._waiting: deque[tuple[asyncio.Future[Outcome], Sequence[Record]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -35,7 +35,7 @@ from schema.tables import intent_user_questions as questions
 from schema.tables import utc_now
 from schema.topics import KEYWORD_COUNTS
 from streams.labels import apply_label, withdraw_consent
-from streams.questions import prepare, store_questions
+from streams.questions import Row, prepare, store_questions
 from streams.rollups import recount
 from streams.snapshots import EVERY, take_snapshot
 from tests.running import Process, running, wait_until
@@ -64,15 +64,18 @@ def batch(*said: QuestionAsked) -> Batch:
     return [(str(uuid.UUID(int=next(numbers))), question) for question in said]
 
 
-def store(engine: Engine, events: Batch, now: datetime = NOW) -> None:
-    """Deliver `events` to the database as the streams worker does."""
-    rows = [
+def rows_of(events: Batch, now: datetime) -> list[Row]:
+    return [
         prepare(
             wrap(question, source="test", event_id=number, at=now.replace(tzinfo=UTC)), key=KEY, default_consent=False, now=now
         )
         for number, question in events
     ]
-    in_transaction(engine, partial(store_questions, batch=rows))
+
+
+def store(engine: Engine, events: Batch, now: datetime = NOW) -> None:
+    """Deliver `events` to the database as the streams worker does."""
+    in_transaction(engine, partial(store_questions, batch=rows_of(events, now)))
 
 
 def snapshot(engine: Engine, now: datetime) -> bool:
@@ -167,6 +170,14 @@ def test_of_many_workers_one_takes_the_snapshot(past: Engine) -> None:
         rows = connection.execute(select(snapshots.c.taken_at, snapshots.c.keyword, snapshots.c.total)).all()
     assert {row.taken_at for row in rows} >= {NOW, NOW + EVERY}
     assert [row.total for row in rows if row.taken_at == NOW + EVERY and row.keyword] == [1]
+
+
+def test_a_snapshot_holds_no_worker_up_and_counts_only_what_is_committed(past: Engine) -> None:
+    store(past, batch(asked("财运")), NOW - HOUR)
+    with past.begin() as worker:
+        store_questions(worker, rows_of(batch(asked("财运"), asked("跳槽")), NOW))
+        assert snapshot(past, NOW)
+    assert counted(past, "hour", NOW + HOUR) == {"财运": 1, "跳槽": 1}
 
 
 def test_windows_and_rollups_hold_across_workers_kills_and_restarts(settings: Settings, past: Engine) -> None:
