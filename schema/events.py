@@ -24,13 +24,11 @@ from schema.taxonomy import MAX_INTENTS, NON_FORTUNE, Intent
 TYPE_PREFIX: Final = "com.intentloop."
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=UTF-8"
 MAX_QUESTION_CHARS: Final = 2000
-MAX_MATCHED: Final = 64
-"""Matched rules that an answer tells of; more decide, but are not listed."""
+MAX_MATCHED: Final = 64  # rules that an answer tells of; more decide, but are not listed
 MAX_VALUE_BYTES: Final = 256 * 1024
 _ID_NAMESPACE: Final = uuid.UUID("6f1d2a54-3c6e-5d0b-9f43-0b6c5f7a9e21")
 
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-
 Headers = list[tuple[str, bytes]]
 
 
@@ -45,7 +43,10 @@ def uuid7() -> uuid.UUID:
 
 
 def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError("out of range") from None
 
 
 def _valid_intents(intents: list[Intent]) -> list[Intent]:
@@ -391,9 +392,9 @@ def _refusal(event: type[Event], error: ValidationError, value: bytes, claimed: 
     if claimed is not None and claimed != expected:
         same_event = claimed.rsplit(".", 1)[0] == expected.rsplit(".", 1)[0]
         return EventError("unknown_version" if same_event else "unknown_type", f"the type is not {expected}")
-    # A name that is not ours may be a text of the user's that stands in the wrong place.
-    rules = (
-        f"{'.'.join(str(n) if re.fullmatch('[0-9a-z_]{1,32}', str(n)) else '?' for n in e['loc']) or 'value'}: {e['msg']}"
-        for e in error.errors(include_url=False)[:5]
-    )
-    return EventError("invalid", "; ".join(rules))
+    return EventError("invalid", "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors(include_url=False)[:5]))
+
+
+def _place(steps: tuple[int | str, ...]) -> str:
+    """The field at fault; a name that is not like ours may be a user's text that stands in the wrong place."""
+    return ".".join(n if re.fullmatch("[0-9a-z_]{1,32}", n) else "?" for n in map(str, steps)) or "value"

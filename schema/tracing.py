@@ -29,7 +29,7 @@ class _Names(BaseModel):
 
 def log_fields(value: bytes | None, headers: Headers) -> dict[str, str]:
     """What a log line says of a record: ``event_id`` and ``trace_id``, as far as they can be read. Never its text."""
-    given = {name.lower().removeprefix("ce_"): said.decode(errors="replace") for name, said in headers}
+    given = {name.lower().removeprefix("ce_"): (said or b"").decode(errors="replace") for name, said in headers}
     try:
         names = _Names.model_validate_json(value or b"{}")
     except ValidationError:

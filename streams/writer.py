@@ -37,6 +37,7 @@ from streams.questions import Pair, Row, Stored, prepare, store_questions
 log = logging.getLogger(__name__)
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 2.0
+MISTAKES = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
 SWITCH_SECONDS = 0.0002
 """How long decoding may keep the interpreter while an answer of the database waits: by default 5 ms for each answer."""
 
@@ -78,11 +79,14 @@ def prepare_batch(records: Sequence[Raw], *, key: str, default_consent: bool) ->
     now = utc_now()
     for index, (value, headers) in enumerate(records):
         try:
-            envelope = decode(QuestionAsked, value, headers)
+            row = prepare(decode(QuestionAsked, value, headers), key=key, default_consent=default_consent, now=now)
+            prepared.rows.append((index, row))
         except EventError as error:
             prepared.refused.append((index, error.reason, str(error), False))
-            continue
-        prepared.rows.append((index, prepare(envelope, key=key, default_consent=default_consent, now=now)))
+        except MISTAKES as error:
+            # Ours, not the record's; but raised again it would end every worker that meets the record.
+            log.exception("record %d of a batch cannot be prepared", index)
+            prepared.refused.append((index, "failed", f"it cannot be processed: {type(error).__name__}", False))
     return prepared
 
 

@@ -43,16 +43,19 @@ class Group:
         return sum(max(0, end - committed.get(part, 0)) for part, end in ends.items())
 
     def rewind(self, back: int | None = None) -> bool:
-        """Put the group `back` records back in each partition, or to the beginning; False while it has members."""
+        """Put the group `back` records back in each partition, or to the beginning.
+
+        False while it still has members, or where the broker does not answer: ask again.
+        """
         parts = [
             TopicPartition(topic, number, 0 if back is None else max(0, offset - back))
             for (topic, number), offset in self.committed().items()
         ]
-        asked = self._admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(self.name, parts)])
+        wanted = [ConsumerGroupTopicPartitions(self.name, parts)]
         try:
-            for done in asked.values():
-                done.result(20)
-        except KafkaException:
+            for done in self._admin.alter_consumer_group_offsets(wanted, request_timeout=5.0).values():
+                done.result(10)
+        except (KafkaException, TimeoutError):
             return False
         return True
 

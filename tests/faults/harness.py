@@ -49,7 +49,7 @@ class Bed:
 
     Attributes:
         workers: those that should be running.
-        ended: exit codes of workers that ended by themselves.
+        ended: workers that ended by themselves.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Bed:
         self.settings = settings
         self.restarts = restarts
         self.workers: list[Worker] = []
-        self.ended: list[int] = []
+        self.ended: list[Worker] = []
         self.load = Load(settings, traffic)
         self.labeler = Labeler(settings, engine, seed=3, want=labels)
         self.check = Check(settings, engine, traffic.expected, self.labeler.poison)
@@ -128,7 +128,7 @@ class Bed:
             code = worker.child.poll()
             if code is not None:
                 self._let_go(worker)
-                self.ended.append(code)
+                self.ended.append(worker)
                 assert self.restarts, f"a worker ended with {code}:\n{worker.tail()}"
                 self.worker()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 from types import TracebackType
 
@@ -47,7 +46,7 @@ class Worker(Process):
         port = free_port()
         changed = {"database_url": SecretStr(self.proxy.url), "streams_port": port}
         self.spawned_at = utc_now()
-        self.spawned = time.monotonic()
+        os.environ.setdefault("PYTHONFAULTHANDLER", "1")  # a crash in native code says where in the log
         super().__init__(settings.model_copy(update=changed), "streams", port)
 
     def is_ready(self) -> bool:
