@@ -67,6 +67,8 @@ async def unlabeled(api: Api, call: Call[Nothing, Waiting]) -> dict[str, Any]:
         chosen = select(*(questions.c[name] for name in SHOWN)).where(questions.c.id.in_(ids))
         rows = {row["id"]: dict(row) for row in connection.execute(chosen).mappings()}
         found = [rows[number] for number in ids if number in rows]
+        if asked.strategy == "lowest_confidence":  # the index knows the confidence in steps; within a page it is exact
+            found.sort(key=lambda row: (row["confidence"] is not None, row["confidence"] or 0, row["id"]))
         return {"questions": found, "count": len(found), "total": total, "strategy": asked.strategy}
 
     return await api.database(work)

@@ -73,7 +73,8 @@ def ingest(settings: Settings, number: int, seed: int) -> float:
         Measured.intentloop("streams", environment(settings), settings.var / "streams.log") as worker,
     ):
         before = rows = stored(engine)
-        first = began = ended = changed = 0.0
+        first = began = ended = 0.0
+        changed = time.monotonic()
         while rows < before + number:
             now, seen = time.monotonic(), stored(engine)
             if seen > rows:
@@ -82,7 +83,7 @@ def ingest(settings: Settings, number: int, seed: int) -> float:
                     first, began = seen, now
                 rows = seen
             worker.alive()
-            if now - (changed or now) > STALLED_SECONDS:
+            if now - changed > STALLED_SECONDS:
                 raise RuntimeError(f"nothing came for {STALLED_SECONDS:g} s: {worker.log.read_text()[-2000:]}")
             time.sleep(0.01)  # the state of another process: nothing to await
     return (rows - first) / (ended - began)

@@ -33,7 +33,7 @@ Work = Callable[[Sequence[Record]], Outcome]
 """Stores a batch in one transaction. Runs in a thread; raises only `TransientError`."""
 
 GIVE_UP_EXIT_CODE = 70
-FORCE_SECONDS = 15.0
+FORCE_SECONDS = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +148,8 @@ async def patiently(work: Callable[[], T], threads: Executor, patience: float) -
         pause = min(2.0, pause * 2)
 
 
-def end_by_force_later(seconds: float = FORCE_SECONDS) -> None:
-    """End the process in `seconds`, whatever Faust's shutdown waits for by then."""
-    timer = threading.Timer(seconds, os._exit, (GIVE_UP_EXIT_CODE,))
+def end_by_force_later(code: int = GIVE_UP_EXIT_CODE, seconds: float = FORCE_SECONDS) -> None:
+    """End the process in `seconds`, whatever Faust's shutdown or a silent server keep it waiting for by then."""
+    timer = threading.Timer(seconds, os._exit, (code,))
     timer.daemon = True
     timer.start()

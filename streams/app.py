@@ -38,7 +38,7 @@ from schema.producer import EventProducer
 from schema.settings import Settings
 from schema.topics import CONSENT_WITHDRAWN, KEYWORD_COUNTS, QUESTION_ASKED, QUESTION_LABELED, Topic
 from schema.tracing import log_fields
-from streams.agents import Sink, add_sink, patiently, with_patience
+from streams.agents import Sink, add_sink, end_by_force_later, patiently, with_patience
 from streams.keyword_counts import LiveCounts, counted, read_totals
 from streams.labels import apply_label, withdraw_consent
 from streams.records import Outcome, Record, Refused, split
@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 WRITER_DEPTH = 3
 """Batches that the writer has at once: one in the database, one being decoded."""
 DRAIN_SECONDS = 5.0
+LABEL_BATCH = 20
+"""Labels have a transaction each: few in a batch, so that a slow database is not taken for a standstill."""
 
 
 def make_app(settings: Settings) -> faust.App:
@@ -125,8 +127,8 @@ class Worker:
         patient = partial(with_patience, threads=self.threads, patience=settings.database_patience)
         sinks = (
             Sink("persist-questions", QUESTION_ASKED, self.writer.store, settings.stream_batch, depth=WRITER_DEPTH),
-            Sink("apply-labels", QUESTION_LABELED, patient(partial(apply_label_batch, self.engine)), 100),
-            Sink("withdraw-consent", CONSENT_WITHDRAWN, patient(partial(withdraw_batch, self.engine, settings)), 100),
+            Sink("apply-labels", QUESTION_LABELED, patient(partial(apply_label_batch, self.engine)), LABEL_BATCH),
+            Sink("withdraw-consent", CONSENT_WITHDRAWN, patient(partial(withdraw_batch, self.engine, settings)), LABEL_BATCH),
         )
         self.lanes = {sink.name: add_sink(self.app, sink, prefix=settings.topic_prefix, publish=self.publish) for sink in sinks}
         add_snapshot_timer(self.app, self.engine, self.threads)
@@ -203,6 +205,7 @@ class Worker:
             watching = asyncio.create_task(self.watch.run())
             await self.app.wait_for_stopped(stop)
             if self.app.crash_reason is None:
+                end_by_force_later(0)  # asked to stop; what is not acked by then comes again
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(DRAIN_SECONDS):
                         await asyncio.gather(*(lane.close() for lane in self.lanes.values()))

@@ -67,7 +67,7 @@ def test_a_database_away_too_long_ends_the_worker_and_its_supervisor_restarts_it
         assert endings()[0] not in (0, -9), "the worker says that it failed, and was not killed"
         text = log.read_text()
         assert re.search(r"gave up after .* s: database error", text), text[-2000:]
-        assert text.rstrip().splitlines()[-1].startswith("error: database error"), text[-2000:]
+        assert text.rstrip().splitlines()[-1].startswith("error: gave up after"), text[-2000:]
         proxy.up()
         after(lambda: is_ready(url), "the supervisor has started another", 60)
         bed.verify([url])
