@@ -25,12 +25,12 @@ import faust
 import faust.streams
 import uvloop
 from aiohttp import web
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from schema.database import in_transaction, open_engine, ping
+from schema.database import RowRefused, in_transaction, open_engine, ping
 from schema.dead_letters import DeadLetter
 from schema.errors import ConfigError, EventError, TransientError
-from schema.events import ConsentWithdrawn, QuestionLabeled, decode
+from schema.events import ConsentWithdrawn, Envelope, QuestionLabeled, decode
 from schema.health import add_health_routes, serve
 from schema.logs import set_up_logs
 from schema.privacy import pseudonym
@@ -52,8 +52,7 @@ log = logging.getLogger(__name__)
 WRITER_DEPTH = 3
 """Batches that the writer has at once: one in the database, one being decoded."""
 DRAIN_SECONDS = 5.0
-LABEL_BATCH = 20
-"""Labels have a transaction each: few in a batch, so that a slow database is not taken for a standstill."""
+LABEL_BATCH = 50
 
 
 def make_app(settings: Settings) -> faust.App:
@@ -85,17 +84,33 @@ def make_app(settings: Settings) -> faust.App:
 
 
 def apply_label_batch(engine: Engine, records: Sequence[Record]) -> Outcome:
-    """Apply each label in a transaction of its own, in order: one refused label must not hold up the others."""
+    """Apply the labels in one transaction, in order; where the database refuses one of them, each in a transaction of its own."""
     good, refused = split(records, lambda record: decode(QuestionLabeled, record.value, record.headers))
-    applied = 0
-    for record, envelope in good:
-        try:
-            applied += in_transaction(engine, partial(apply_label, envelope=envelope))
-        except EventError as error:
-            refused.append(Refused(record, error))
+    try:
+        applied, bad = in_transaction(engine, partial(_apply_all, labels=good)) if good else (0, [])
+    except RowRefused:
+        applied, bad = 0, []
+        for label in good:
+            try:
+                done, also_bad = in_transaction(engine, partial(_apply_all, labels=[label]))
+            except RowRefused as error:
+                done, also_bad = 0, [Refused(label[0], error)]
+            applied, bad = applied + done, bad + also_bad
+    refused += bad
     return Outcome(
         {"applied": applied, "duplicate": len(records) - applied - len(refused), "dead_lettered": len(refused)}, refused
     )
+
+
+def _apply_all(connection: Connection, labels: Sequence[tuple[Record, Envelope[QuestionLabeled]]]) -> tuple[int, list[Refused]]:
+    """Apply `labels`; returns how many were new, and those that can never be applied. These have written nothing."""
+    applied, refused = 0, []
+    for record, envelope in labels:
+        try:
+            applied += apply_label(connection, envelope)
+        except EventError as error:
+            refused.append(Refused(record, error))
+    return applied, refused
 
 
 def withdraw_batch(engine: Engine, settings: Settings, records: Sequence[Record]) -> Outcome:
@@ -218,6 +233,8 @@ class Worker:
             self.producer.close()
             self.engine.dispose()
             await site.cleanup()
+        if isinstance(self.app.crash_reason, asyncio.CancelledError):
+            raise TransientError("Faust gave up: the log above says why")
         if self.app.crash_reason is not None:
             raise self.app.crash_reason
 

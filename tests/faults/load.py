@@ -26,7 +26,7 @@ from tests.faults.traffic import HEADERS, Record, Traffic
 
 LARGEST: Final = 8 * 1024 * 1024
 ROUND_SECONDS: Final = 0.25
-PER_ROUND: Final = 25
+PER_ROUND: Final = 10
 
 
 class Feed:
