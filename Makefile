@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 
-.PHONY: install demo test chaos bench lint lock contract
+.PHONY: install demo test faults chaos bench lint lock contract
 
 install: .venv/.installed
 
@@ -26,6 +26,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: install
+	$(BIN)/python -m pytest tests/faults -m "long or not long" $(ARGS)
 
 chaos: install
 	$(BIN)/python -m tests.faults.chaos --minutes $(or $(MINUTES),20) --seed $(or $(SEED),1)

@@ -36,6 +36,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # faust publishes no typ
                 await asyncio.sleep(0)
                 if records and not self.should_stop:
                     await self._deliver(records, active)
+        except asyncio.CancelledError:
+            # Asked to stop, for a rebalance: to return is enough. Faust's fetcher takes a cancellation for a crash then, and
+            # its crash of itself, which no supervisor watches, for the end of the app.
+            if not (fetcher.should_stop or self.app.should_stop):
+                raise
         except ConsumerStoppedError:
             if not self.app.should_stop:
                 raise

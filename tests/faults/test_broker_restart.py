@@ -16,6 +16,8 @@ from schema.settings import Settings
 from tests.faults.harness import Bed
 from tests.faults.traffic import Traffic
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def broker() -> Iterator[EmbeddedKafka]:

@@ -7,6 +7,8 @@ import pytest
 from tests.faults.harness import EVENTS, Bed
 from tests.faults.points import COUNTS, HISTORY, QUESTIONS, RULES, Delay, Refuse, ResetAfterCommit
 
+pytestmark = pytest.mark.long
+
 DEADLOCK, LOCK_WAIT = 1213, 1205
 
 
@@ -16,7 +18,7 @@ def test_a_connection_reset_after_commit_was_sent_counts_nothing_twice(bed: Bed)
     resets = [
         worker.proxy.plan(ResetAfterCommit(after=3, times=2)),
         worker.proxy.plan(ResetAfterCommit(after=12, times=6)),
-        worker.proxy.plan(ResetAfterCommit(HISTORY, after=20, times=3)),
+        worker.proxy.plan(ResetAfterCommit(HISTORY, after=2, times=3)),
     ]
     bed.load.send(EVENTS)
     for reset in resets:
@@ -34,7 +36,7 @@ def test_deadlocks_and_lock_timeouts_repeat_the_whole_transaction(bed: Bed, numb
         worker.proxy.plan(Refuse(number, "INSERT", COUNTS, after=8, times=3)),
         worker.proxy.plan(Refuse(number, "UPDATE", RULES, after=100, times=3)),
         worker.proxy.plan(Refuse(number, "INSERT", HISTORY, after=20, times=7)),
-        worker.proxy.plan(Refuse(number, "COMMIT", HISTORY, after=40, times=3)),
+        worker.proxy.plan(Refuse(number, "COMMIT", HISTORY, after=2, times=3)),
     ]
     if number == DEADLOCK:  # a COMMIT never waits for a lock
         faults.append(worker.proxy.plan(Refuse(number, "COMMIT", QUESTIONS, after=10, times=3)))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.faults.harness import EVENTS, Bed
+
+pytestmark = pytest.mark.long
 
 RATE = 1500
 

@@ -9,6 +9,8 @@ import pytest
 from schema.tables import utc_now
 from tests.faults.harness import EVENTS, Bed
 
+pytestmark = pytest.mark.long
+
 DEFAULT_SESSION = 10.0
 """What a user has who sets nothing; the other tests set 6 s to be fast."""
 SANE_SECONDS = 60.0

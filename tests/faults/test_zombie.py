@@ -7,6 +7,8 @@ import pytest
 from tests.faults.harness import EVENTS, Bed
 from tests.faults.points import Fault, HoldAnswer, HoldCommit
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("point", [HoldCommit, HoldAnswer])
 def test_a_zombie_writes_nothing_twice(bed: Bed, point: type[Fault]) -> None:
