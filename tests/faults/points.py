@@ -27,6 +27,9 @@ class Fault:
         self._verb, self._table, self._after, self._times = verb, table, after, times
         self._freed = threading.Event()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._verb}, {self._table}: {self.struck} of {self._times})"
+
     def takes(self, command: Command, written: set[str]) -> bool:
         """Whether `command` is the one. The proxy calls it for every command, one at a time."""
         if command.verb != self._verb or self.struck == self._times:

@@ -57,12 +57,12 @@ def test_kill_9_of_the_very_last_batch_still_reaches_the_live_view(bed: Bed) -> 
 def test_kill_9_between_a_label_and_its_ack_applies_it_once(bed: Bed) -> None:
     """Labels, rule success and ``label.applied`` are one transaction, and its event id is in it."""
     first = bed.worker(stream_batch=SMALL)
-    held = first.proxy.plan(HoldAnswer(HISTORY, after=30))
+    held = first.proxy.plan(HoldAnswer(HISTORY, after=3))
     bed.load.send(EVENTS)
     bed.reached(held.reached, "a label is committed, and the worker does not know it")
     bed.kill_9(first)
     second = bed.worker(stream_batch=SMALL)
-    before = second.proxy.plan(HoldCommit(HISTORY, after=30))
+    before = second.proxy.plan(HoldCommit(HISTORY, after=3))
     bed.reached(before.reached, "a label stands before its COMMIT")
     bed.kill_9(second)
     bed.worker(stream_batch=SMALL)

@@ -35,14 +35,14 @@ def test_deadlocks_and_lock_timeouts_repeat_the_whole_transaction(bed: Bed, numb
         worker.proxy.plan(Refuse(number, "INSERT", QUESTIONS, after=6, times=12)),
         worker.proxy.plan(Refuse(number, "INSERT", COUNTS, after=8, times=3)),
         worker.proxy.plan(Refuse(number, "UPDATE", RULES, after=100, times=3)),
-        worker.proxy.plan(Refuse(number, "INSERT", HISTORY, after=20, times=7)),
+        worker.proxy.plan(Refuse(number, "INSERT", HISTORY, after=3, times=7)),
         worker.proxy.plan(Refuse(number, "COMMIT", HISTORY, after=2, times=3)),
     ]
     if number == DEADLOCK:  # a COMMIT never waits for a lock
         faults.append(worker.proxy.plan(Refuse(number, "COMMIT", QUESTIONS, after=10, times=3)))
     bed.load.send(EVENTS)
     bed.verify()
-    assert all(fault.struck for fault in faults), "each fault was met"
+    assert [fault for fault in faults if not fault.struck] == [], "each fault was met"
 
 
 def test_a_slow_database_delays_and_loses_nothing(bed: Bed) -> None:
