@@ -19,6 +19,8 @@ from tests.faults.harness import EVENTS, Bed
 from tests.faults.proxy import Away, Proxy
 from tests.running import wait_until
 
+pytestmark = pytest.mark.long
+
 AWAY_SECONDS = 30.0
 
 

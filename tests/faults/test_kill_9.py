@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from tests.faults.harness import EVENTS, Bed
 from tests.faults.points import HISTORY, HoldAnswer, HoldCommit
 from tests.faults.worker import family
+
+pytestmark = pytest.mark.long
 
 SMALL = 500
 """Events per batch: enough batches that one can be chosen in the middle."""
