@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import random
 import socket
+from contextlib import ExitStack
 
 from schema.errors import ConfigError
 
+PORTS = range(15_000, 32_000)
+"""Below the ports that Linux gives to outgoing connections: one of those may be taken again before its server starts."""
 
-def free_port() -> int:
-    """A port on loopback that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+
+def free_port(together: int = 1) -> int:
+    """The first of `together` ports in a row on loopback, all of `PORTS`, that nothing uses at this moment.
+
+    Raises:
+        OSError: none was found.
+    """
+    for _ in range(200):
+        first = random.choice(PORTS[:-together])
+        with ExitStack() as probes:
+            try:
+                for port in range(first, first + together):
+                    probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise OSError("no free port")
 
 
 def require_free(port: int, what: str, host: str = "127.0.0.1") -> None:

@@ -24,7 +24,7 @@ from schema.tables import LOCKS, intent_locks
 REPEAT_AT_ONCE: Final = frozenset({1062, 1205, 1213})
 """Another was faster (duplicate key, lock wait timeout, deadlock): roll back and run the whole transaction again."""
 
-REFUSED_DATA: Final = frozenset({1048, 1264, 1265, 1292, 1366, 1406, 1452, 3140, 4025})
+REFUSED_DATA: Final = frozenset({1048, 1264, 1265, 1292, 1366, 1406, 1452, 3140, 3819, 4025})
 """The row itself is at fault: repeating cannot help."""
 
 _ATTEMPTS: Final = 5

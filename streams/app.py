@@ -25,12 +25,12 @@ import faust
 import faust.streams
 import uvloop
 from aiohttp import web
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from schema.database import RowRefused, in_transaction, open_engine, ping
 from schema.dead_letters import DeadLetter
-from schema.errors import ConfigError, EventError, TransientError
-from schema.events import ConsentWithdrawn, Envelope, QuestionLabeled, decode
+from schema.errors import ConfigError, TransientError
+from schema.events import ConsentWithdrawn, QuestionLabeled, decode
 from schema.health import add_health_routes, serve
 from schema.logs import set_up_logs
 from schema.privacy import pseudonym
@@ -40,7 +40,7 @@ from schema.topics import CONSENT_WITHDRAWN, KEYWORD_COUNTS, QUESTION_ASKED, QUE
 from schema.tracing import log_fields
 from streams.agents import Sink, add_sink, end_by_force_later, patiently, with_patience
 from streams.keyword_counts import LiveCounts, counted, read_totals
-from streams.labels import apply_label, withdraw_consent
+from streams.labels import apply_labels, withdraw_consent
 from streams.records import Outcome, Record, Refused, split
 from streams.snapshots import add_snapshot_timer
 from streams.start import WriterProcess
@@ -63,6 +63,7 @@ def make_app(settings: Settings) -> faust.App:
     """
     if faust.streams._CStreamIterator is None:
         raise ConfigError("faust-streaming lacks its compiled stream iterator: install its wheel, not its source")
+    settings.var.mkdir(parents=True, exist_ok=True)
     app = faust.App(
         settings.group("streams"),
         broker=[f"kafka://{server}" for server in settings.kafka.split(",")],
@@ -78,6 +79,7 @@ def make_app(settings: Settings) -> faust.App:
         broker_heartbeat_interval=settings.session_timeout / 5,
         broker_max_poll_records=settings.stream_batch,
         store="memory://",
+        datadir=str(settings.var / "faust"),  # Faust makes it, and keeps nothing in it
     )
     app.transport = Transport(app.conf.broker_consumer, app)
     return app
@@ -87,12 +89,12 @@ def apply_label_batch(engine: Engine, records: Sequence[Record]) -> Outcome:
     """Apply the labels in one transaction, in order; where the database refuses one of them, each in a transaction of its own."""
     good, refused = split(records, lambda record: decode(QuestionLabeled, record.value, record.headers))
     try:
-        applied, bad = in_transaction(engine, partial(_apply_all, labels=good)) if good else (0, [])
+        applied, bad = in_transaction(engine, partial(apply_labels, labels=good)) if good else (0, [])
     except RowRefused:
         applied, bad = 0, []
         for label in good:
             try:
-                done, also_bad = in_transaction(engine, partial(_apply_all, labels=[label]))
+                done, also_bad = in_transaction(engine, partial(apply_labels, labels=[label]))
             except RowRefused as error:
                 done, also_bad = 0, [Refused(label[0], error)]
             applied, bad = applied + done, bad + also_bad
@@ -100,17 +102,6 @@ def apply_label_batch(engine: Engine, records: Sequence[Record]) -> Outcome:
     return Outcome(
         {"applied": applied, "duplicate": len(records) - applied - len(refused), "dead_lettered": len(refused)}, refused
     )
-
-
-def _apply_all(connection: Connection, labels: Sequence[tuple[Record, Envelope[QuestionLabeled]]]) -> tuple[int, list[Refused]]:
-    """Apply `labels`; returns how many were new, and those that can never be applied. These have written nothing."""
-    applied, refused = 0, []
-    for record, envelope in labels:
-        try:
-            applied += apply_label(connection, envelope)
-        except EventError as error:
-            refused.append(Refused(record, error))
-    return applied, refused
 
 
 def withdraw_batch(engine: Engine, settings: Settings, records: Sequence[Record]) -> Outcome:

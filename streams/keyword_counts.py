@@ -18,7 +18,7 @@ from schema.settings import Settings
 from schema.tables import intent_keyword_counts as counts
 from schema.topics import KEYWORD_COUNTS
 from streams.literals import run
-from streams.questions import Pair, words_of
+from streams.pairs import Pair, words_of
 
 
 def read_totals(connection: Connection, pairs: Set[Pair]) -> dict[Pair, int]:

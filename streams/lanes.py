@@ -58,7 +58,7 @@ class Lane:
 
     async def room(self) -> bool:
         """Wait until another batch may be stored; False once the lane is closed."""
-        await self._storing.acquire()
+        await self._storing.acquire()  # for ever once a batch has failed: what came later is not stored before it
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or len(self._unsettled) < MOST_UNSETTLED)
         return not self._closed
@@ -72,9 +72,9 @@ class Lane:
             self._changed.notify_all()
 
     def _stored(self, task: asyncio.Task[Outcome]) -> None:
-        if not task.cancelled():
-            task.exception()  # seen: of several batches that fail together, `settle` raises the first one's
-        self._storing.release()
+        # An exception is seen here: of several batches that fail together, `settle` raises the first one's.
+        if not task.cancelled() and task.exception() is None:
+            self._storing.release()
 
     async def settle(self) -> None:
         """Publish and ack what is stored, for ever.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -13,16 +13,11 @@ from sqlalchemy import Connection
 from schema.events import Envelope, QuestionAsked
 from schema.privacy import mask, pseudonym
 from schema.tables import consent_withdrawals as withdrawals
-from schema.tables import intent_keyword_counts as counts
-from schema.tables import intent_keyword_rules as rules
 from schema.tables import intent_user_questions as questions
-from schema.tables import utc_now
 from schema.text import text_hash
 from streams import rollups
 from streams.literals import RowWriter, execute_rows, literal_for, run
-
-Pair = tuple[str, str]
-"""A keyword and an intent."""
+from streams.pairs import Pair, add_to_counts, add_to_rules
 
 WRITTEN: Final = (
     "event_id",
@@ -58,7 +53,6 @@ WRITTEN: Final = (
 _QUESTION: Final = RowWriter(questions, WRITTEN)
 _EVENT_ID: Final = literal_for(questions.c.event_id)
 _USER_ID: Final = literal_for(questions.c.user_id)
-_WORD: Final = literal_for(counts.c.keyword)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +132,10 @@ def store_questions(connection: Connection, batch: Sequence[Row]) -> Stored:
     known = _known(connection, list(first))
     new = [row for key, row in first.items() if key not in known]
     if new:
-        new = _suppress_withdrawn(connection, new)
         execute_rows(connection, _QUESTION.insert, (row.literal for row in new))
-    _count_usage(connection, Counter(pair for row in new for pair in row.matched))
-    _count(connection, Counter(pair for row in new for pair in row.pairs))
+        new = _suppress_withdrawn(connection, new)
+    add_to_rules(connection, {"usage_count": Counter(pair for row in new for pair in row.matched)})
+    add_to_counts(connection, Counter(pair for row in new for pair in row.pairs))
     rollups.add(connection, rollups.of_questions(row.columns for row in new))
     return Stored(len(new), len(batch) - len(new))
 
@@ -153,49 +147,24 @@ def _known(connection: Connection, keys: Sequence[bytes]) -> set[bytes]:
 
 
 def _suppress_withdrawn(connection: Connection, new: list[Row]) -> list[Row]:
-    """A user who took the consent back is not trained on, whatever a late or replayed event says."""
+    """A user who took the consent back is not trained on, whatever a late or replayed event says.
+
+    Asked after the rows are there, and waiting for a withdrawal that is under way: so either this finds the withdrawal, or
+    the withdrawal, which marks the user's rows, finds these.
+    """
     users = {row.columns["user_id"] for row in new if row.columns["user_id"]}
     if not users:
         return new
-    listed = ",".join(map(_USER_ID, users))
-    gone = {user for (user,) in run(connection, f"SELECT user_id FROM {withdrawals.name} WHERE user_id IN ({listed})")}
+    listed = ",".join(map(_USER_ID, sorted(users)))
+    asked = f"SELECT user_id FROM {withdrawals.name} WHERE user_id IN ({listed}) LOCK IN SHARE MODE"
+    gone = {user for (user,) in run(connection, asked)}
+    theirs = ",".join(_EVENT_ID(row.columns["event_id"]) for row in new if row.columns["user_id"] in gone)
+    if not theirs:
+        return new
+    values = "consent_training = 0, training_status = 'skipped'"
+    run(connection, f"UPDATE {questions.name} SET {values} WHERE event_id IN ({theirs})")
     return [_without_consent(row) if row.columns["user_id"] in gone else row for row in new]
 
 
 def _without_consent(row: Row) -> Row:
-    columns = row.columns | {"consent_training": False, "training_status": "skipped"}
-    return replace(row, columns=columns, literal=_QUESTION.row(columns))
-
-
-def _count(connection: Connection, added: Counter[Pair]) -> None:
-    """Add to the keyword counts."""
-    now = utc_now()
-    rows = (f"({_WORD(word)},'{intent}',{n},'{now}')" for (word, intent), n in sorted(added.items()))
-    execute_rows(
-        connection,
-        f"INSERT INTO {counts.name} (keyword, intent, total, updated_at) VALUES ",
-        rows,
-        " ON DUPLICATE KEY UPDATE total = total + VALUES(total), updated_at = VALUES(updated_at)",
-    )
-
-
-def _count_usage(connection: Connection, used: Counter[Pair]) -> None:
-    """Add to the usage of the rules that spoke: one statement for all that spoke equally often."""
-    if not used:
-        return
-    sql = f"SELECT id, keyword, intent FROM {rules.name} WHERE keyword IN ({words_of(used)})"
-    by_number: defaultdict[int, list[int]] = defaultdict(list)
-    for number, word, intent in run(connection, sql):
-        if (word, intent) in used:
-            by_number[used[word, intent]].append(number)
-    for times, ids in sorted(by_number.items()):
-        listed = ",".join(map(str, sorted(ids)))
-        run(connection, f"UPDATE {rules.name} SET usage_count = usage_count + {times} WHERE id IN ({listed})")
-
-
-def words_of(pairs: Iterable[Pair]) -> str:
-    """The keywords of `pairs` as a list of SQL literals.
-
-    Rows are looked up by word alone: a list of pairs would be compared one by one, a list of words is found in the key.
-    """
-    return ",".join(_WORD(word) for word in sorted({word for word, _ in pairs}))
+    return replace(row, columns=row.columns | {"consent_training": False, "training_status": "skipped"})

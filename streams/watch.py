@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from prometheus_client import Gauge
 
 from schema.errors import TransientError
@@ -88,7 +87,7 @@ class Watch:
         self._database_answers = database_answers
         self._group = settings.group("streams")
         self._patience = settings.stall_patience
-        self._admin = AdminClient(client_config(settings))
+        self._consumer = Consumer(client_config(settings) | {"group.id": self._group, "enable.auto.commit": False})
         self._partitions: dict[Partition, Progress] = {}
 
     def check(self) -> None:
@@ -98,6 +97,14 @@ class Watch:
 
     async def run(self) -> None:
         """Look until cancelled; crash the app once it stands still while the database answers."""
+        try:
+            await self._run()
+        except Exception as mistake:
+            log.exception("the watch cannot go on")
+            end_by_force_later()
+            await self._app.crash(mistake)
+
+    async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
@@ -125,24 +132,18 @@ class Watch:
     def _look(self, mine: Iterable[Partition]) -> dict[Partition, tuple[int, int]]:
         """Committed and end offset of each partition, as the broker has them. Blocks.
 
+        Asked by a consumer that joins nothing: librdkafka 2.16's admin requests crash where the broker restarts meanwhile.
+
         Raises:
             KafkaException: it does not answer.
         """
         asked = [TopicPartition(topic, number) for topic, number in mine]
-        if not asked:
-            return {}
-        request = [ConsumerGroupTopicPartitions(self._group, asked)]
-        [group] = self._admin.list_consumer_group_offsets(request, request_timeout=BROKER_SECONDS).values()
-        first = self._offsets(asked, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        end = self._offsets(asked, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        committed = group.result(BROKER_SECONDS).topic_partitions
-        # What was never committed, or is older than what is kept, starts at the first record there is.
-        places = {(tp.topic, tp.partition): tp.offset for tp in committed}
-        return {place: (max(offset, first[place]), end[place]) for place, offset in places.items()}
-
-    def _offsets(self, asked: list[TopicPartition], which: OffsetSpec) -> dict[Partition, int]:
-        found = self._admin.list_offsets(dict.fromkeys(asked, which), request_timeout=BROKER_SECONDS)
-        return {(tp.topic, tp.partition): future.result(BROKER_SECONDS).offset for tp, future in found.items()}
+        found = {}
+        for place in self._consumer.committed(asked, timeout=BROKER_SECONDS) if asked else ():
+            first, end = self._consumer.get_watermark_offsets(place, timeout=BROKER_SECONDS)
+            # What was never committed, or is older than what is kept, starts at the first record there is.
+            found[place.topic, place.partition] = max(place.offset, first), end
+        return found
 
     def _take(self, found: Mapping[Partition, tuple[int, int]], now: float) -> None:
         for gone in self._partitions.keys() - found.keys():

@@ -32,7 +32,8 @@ from schema.events import Headers, QuestionAsked, decode
 from schema.logs import set_up_logs
 from schema.settings import Settings, load_settings
 from schema.tables import utc_now
-from streams.questions import Pair, Row, Stored, prepare, store_questions
+from streams.pairs import Pair
+from streams.questions import Row, Stored, prepare, store_questions
 
 log = logging.getLogger(__name__)
 FIRST_PAUSE = 0.05
@@ -134,7 +135,7 @@ def store_with_patience(engine: Engine, batch: Prepared, patience: float) -> Rep
 
 
 def serve(link: Link, settings: Settings) -> None:
-    """Answer batches until the worker closes its end."""
+    """Answer batches until the worker closes its end, or until one is given up: what came later is not stored before it."""
     # Decoding makes tens of thousands of objects a batch, none in a cycle: looking for cycles cost a quarter of its time.
     gc.freeze()
     gc.set_threshold(200_000, 20, 20)
@@ -146,6 +147,8 @@ def serve(link: Link, settings: Settings) -> None:
     while True:
         reply = store_with_patience(engine, ready.get(), settings.database_patience)
         link.send_bytes(pickle.dumps(reply, pickle.HIGHEST_PROTOCOL))
+        if reply.gave_up:
+            return
 
 
 def _end_with(link: Link) -> None:

@@ -175,6 +175,8 @@ def replay(chaos: Chaos) -> None:
     """All workers end; the last 2,000 records of each partition are read again."""
     for worker in list(chaos.bed.workers):
         chaos.bed.terminate(worker)
+    lost = chaos.bed.lost()
+    assert not lost, "\n".join(lost)
     wait_until(lambda: chaos.bed.group.rewind(2000), "the group is set back", 60)
     for _ in range(WORKERS):
         chaos.bed.worker()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
@@ -73,11 +74,13 @@ def read_log(kafka: str, topic: str, partitions: int) -> Iterator[Entry]:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelLog:
-    """What the label topic says: each label's question by event id, and the last label per question, in partition order."""
+class Label:
+    """A label as it stands in its topic for the first time: repeats change nothing, also those after a relabel."""
 
-    applied: dict[bytes, int]
-    last: dict[int, list[str]]
+    event_id: bytes
+    question: int
+    intents: list[str]
+    origin: Origin
 
 
 def live_view(url: str) -> dict[Pair, int]:
@@ -123,6 +126,25 @@ class Check:
                 self._same(f"live view of {url}", live_view(url), counted(connection))
         return self.differences
 
+    def run_acknowledged(self, committed: Mapping[tuple[str, int], int]) -> list[str]:
+        """Differences between what is acknowledged, at `committed` by topic and partition, and what is stored.
+
+        What is acknowledged is never read again, so it must be in the database, whatever came after. A replay would hide it.
+        """
+        asked: set[bytes] = set()
+        labelled: set[bytes] = set()
+        for topic, ids in ((QUESTION_ASKED, asked), (QUESTION_LABELED, labelled)):
+            for record in self._log(topic):
+                name, partition, offset = record.origin
+                bad = record.key in self._expected.poison or record.key in self._poison_labels
+                if offset < committed.get((name, partition), 0) and not bad:
+                    ids.add(decode(topic.event, record.value, record.headers).key_bytes)
+        with self._engine.connect() as connection:
+            for what, table, ids in (("questions", questions, asked), ("labels", history, labelled)):
+                stored = set(connection.execute(select(table.c.event_id)).scalars())
+                self._same(f"acknowledged {what} that are not stored", ids - stored, set())
+        return self.differences
+
     def _same(self, what: str, found: object, wanted: object) -> None:
         if found == wanted:
             return
@@ -151,19 +173,20 @@ class Check:
         self._same("poison in the topic", poison, set(self._expected.poison))
         return origins
 
-    def _label_log(self) -> LabelLog:
-        log, origins = LabelLog({}, {}), {}
+    def _label_log(self) -> dict[bytes, Label]:
+        """Every label by its event id, in the order of the topic's partitions: so in the order per question."""
+        found: dict[bytes, Label] = {}
+        origins = {}
         for record in self._log(QUESTION_LABELED):
             if record.key in self._poison_labels and record.key:
                 origins[record.origin] = record.key.decode()
                 continue
             event = decode(QuestionLabeled, record.value, record.headers)
-            if event.key_bytes not in log.applied:  # a repeat, also one after a relabel, changes nothing
-                log.applied[event.key_bytes] = event.data.question_id
-                log.last[event.data.question_id] = list(event.data.correct_intent)
+            label = Label(event.key_bytes, event.data.question_id, list(event.data.correct_intent), record.origin)
+            found.setdefault(label.event_id, label)
         self._dead_letters(QUESTION_LABELED, origins)
-        self.figures["labels"] = len(log.applied)
-        return log
+        self.figures["labels"] = len(found)
+        return found
 
     def _dead_letters(self, topic: Topic, wanted: dict[Origin, str]) -> None:
         """A redelivered batch may write its letters again: letters are told apart by their origin."""
@@ -212,13 +235,30 @@ class Check:
         self.figures["questions"] = len(ids)
         self.figures["duplicates sent"] = expected.duplicates
 
-    def _labels(self, connection: Connection, log: LabelLog) -> None:
-        applied = {row.event_id: row.question_id for row in connection.execute(select(history.c.event_id, history.c.question_id))}
-        self._same("labels applied", applied, log.applied)
+    def _labels(self, connection: Connection, log: dict[bytes, Label]) -> None:
+        h = history.c
+        rows = connection.execute(select(h.event_id, h.question_id, h.applied_at).order_by(h.id)).all()
+        self._same("labels applied", {row.event_id for row in rows}, set(log))
+        self._label_order([(log[row.event_id], row.applied_at) for row in rows if row.event_id in log], log.values())
         labelled = select(questions.c.id, questions.c.correct_intent).where(questions.c.is_labeled)
-        self._same("current labels", {row.id: row.correct_intent for row in connection.execute(labelled)}, log.last)
+        last = {label.question: label.intents for label in log.values()}
+        self._same("current labels", {row.id: row.correct_intent for row in connection.execute(labelled)}, last)
         told = select(func.count()).select_from(outbox).where(outbox.c.topic == LABEL_APPLIED.stem)
-        self._same("label.applied in the outbox", connection.execute(told).scalar_one(), len(log.applied))
+        self._same("label.applied in the outbox", connection.execute(told).scalar_one(), len(log))
+
+    def _label_order(self, applied: list[tuple[Label, datetime]], log: Iterable[Label]) -> None:
+        """A question's labels are applied in the order in which they stand in their partition."""
+        wanted: defaultdict[int, list[Label]] = defaultdict(list)
+        for label in log:
+            wanted[label.question].append(label)
+        found: defaultdict[int, list[tuple[Label, datetime]]] = defaultdict(list)
+        for label, moment in applied:
+            found[label.question].append((label, moment))
+        wrong = {q: story for q, story in found.items() if [label for label, _ in story] != wanted[q]}
+        for question, story in list(wrong.items())[:3]:
+            told = ", ".join(f"{label.origin[1]}:{label.origin[2]} at {moment:%H:%M:%S.%f}" for label, moment in story)
+            self.differences.append(f"labels of question {question} were not applied in their order: {told}")
+        self._same("questions whose labels were applied in another order", len(wrong), 0)
 
     def _log(self, topic: Topic) -> Iterator[Entry]:
         return read_log(self._settings.kafka, topic.name(self._settings.topic_prefix), topic.partitions)

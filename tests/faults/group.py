@@ -20,8 +20,8 @@ class Group:
     def __init__(self, settings: Settings) -> None:
         self.name = settings.group("streams")
         self._prefix = settings.topic_prefix
-        self._admin = AdminClient(client_config(settings))
-        self._consumer = Consumer(client_config(settings) | {"group.id": self.name, "enable.auto.commit": False})
+        self._config = client_config(settings)
+        self._consumer = Consumer(self._config | {"group.id": self.name, "enable.auto.commit": False})
 
     def committed(self, topics: Sequence[Topic] = READ) -> dict[tuple[str, int], int]:
         """The committed offset of each partition that has one."""
@@ -52,8 +52,9 @@ class Group:
             for (topic, number), offset in self.committed().items()
         ]
         wanted = [ConsumerGroupTopicPartitions(self.name, parts)]
+        admin = AdminClient(self._config)  # a fresh one: librdkafka's do not survive every restart of the broker
         try:
-            for done in self._admin.alter_consumer_group_offsets(wanted, request_timeout=5.0).values():
+            for done in admin.alter_consumer_group_offsets(wanted, request_timeout=5.0).values():
                 done.result(10)
         except (KafkaException, TimeoutError):
             return False

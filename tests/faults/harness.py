@@ -22,9 +22,9 @@ from schema.settings import Settings
 from schema.tables import intent_keyword_rules as rules
 from schema.tables import intent_user_questions as questions
 from schema.tables import utc_now
-from schema.topics import QUESTION_ASKED
+from schema.topics import QUESTION_ASKED, Topic
 from tests.faults.check import Check, counted, live_view
-from tests.faults.group import Group
+from tests.faults.group import READ, Group
 from tests.faults.load import LARGEST, Labeler, Load
 from tests.faults.poison import REFUSED_MARK
 from tests.faults.proxy import Away
@@ -156,15 +156,21 @@ class Bed:
         with self._engine.connect() as connection:
             return connection.execute(newest).scalar() or datetime.min
 
+    def last_question(self) -> int:
+        """The newest question that may be labelled; the labeler, who begins with the oldest, has not come to it."""
+        newest = select(func.max(questions.c.id)).where(questions.c.consent_training)
+        with self._engine.connect() as connection:
+            return int(connection.execute(newest).scalar_one())
+
     def flows_since(self, moment: datetime, seconds: float) -> float:
         """Wait until a row was made after `moment`; returns the seconds from `moment` until it was seen."""
         began = time.monotonic() - (utc_now() - moment).total_seconds()
         self.until(lambda: self.newest() > moment, f"events flow again after {moment:%H:%M:%S} UTC", seconds)
         return time.monotonic() - began
 
-    def acknowledged(self, seconds: float = SETTLE_SECONDS) -> None:
-        """Wait until the workers have acknowledged every record that is in the topics now."""
-        ends = self.group.ends()
+    def acknowledged(self, seconds: float = SETTLE_SECONDS, topics: Sequence[Topic] = READ) -> None:
+        """Wait until the workers have acknowledged every record that is in `topics` now."""
+        ends = self.group.ends(topics)
         try:
             self.until(lambda: self.group.lag(ends) == 0, "every record is acknowledged", seconds)
         except AssertionError as error:
@@ -188,6 +194,11 @@ class Bed:
             self._await_view(url)
         self.check = Check(self.settings, self._engine, self.load.traffic.expected, self.labeler.poison)
         return self.check.run(views)
+
+    def lost(self) -> list[str]:
+        """What is acknowledged and not stored; call it while no worker runs."""
+        check = Check(self.settings, self._engine, self.load.traffic.expected, self.labeler.poison)
+        return check.run_acknowledged(self.group.committed())
 
     def verify(self, urls: Sequence[str] = (), seconds: float = SETTLE_SECONDS) -> None:
         """Fail with every difference."""

@@ -158,6 +158,11 @@ class Labeler:
         """Begin to label."""
         self._work = self._thread.submit(self._run)
 
+    def label(self, question: int, intents: Sequence[str], *, by: str) -> None:
+        """Send one label of a test's own; returns when the broker has it."""
+        self._feed.send(self._record(question, intents, by))
+        self._feed.flush()
+
     def finish(self) -> None:
         """Label until enough is labelled, then end; returns when the broker has every label."""
         self._enough.set()
@@ -205,8 +210,8 @@ class Labeler:
         if chance.random() < 0.1:
             self._feed.send(record)
 
-    def _record(self, question: int, intents: Sequence[str]) -> Record:
-        data = {"question_id": question, "correct_intent": intents, "labeler_id": "ann", "labeled_at": datetime.now(UTC)}
+    def _record(self, question: int, intents: Sequence[str], by: str = "ann") -> Record:
+        data = {"question_id": question, "correct_intent": intents, "labeler_id": by, "labeled_at": datetime.now(UTC)}
         identity = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
         event = wrap(QuestionLabeled.model_validate(data), source="tests/faults", event_id=identity)
         return Record(str(question).encode(), encode(event), HEADERS)

@@ -110,6 +110,22 @@ class Refuse(Fault):
             self.reached.set()
 
 
+class RefuseText(Refuse):
+    """Every statement of this kind that holds `text` is answered by error `number`, for ever."""
+
+    def __init__(self, number: int, verb: str, table: str, text: str) -> None:
+        super().__init__(number, verb, table, times=10**9)
+        self._text = text.encode()
+
+    def takes(self, command: Command, written: set[str]) -> bool:
+        """See `Fault`."""
+        return self._text in command.raw and super().takes(command, written)
+
+    def strike(self, line: Line, command: Command) -> None:
+        super().strike(line, command)
+        self.reached.set()
+
+
 class Delay(Fault):
     """The statement reaches the database `seconds` late."""
 

@@ -6,7 +6,6 @@ waits for its `reached`, does what it wants to do at exactly that point, and rel
 
 from __future__ import annotations
 
-import random
 import socket
 import struct
 import threading
@@ -17,13 +16,13 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from sqlalchemy import make_url
 
+from local.ports import free_port
 from tests.faults.wire import Command, Stream, query, without_tls
 
 if TYPE_CHECKING:
     from tests.faults.points import Fault
 
 HOST = "127.0.0.1"
-PORTS = (15_000, 32_000)
 """Below the range from which the kernel takes ports for outgoing connections: a port that is closed stays ours."""
 
 F = TypeVar("F", bound="Fault")
@@ -231,20 +230,16 @@ class Proxy:
 
 
 def _listen(port: int | None = None) -> socket.socket:
-    """A listening socket on `port`, or on a free one of `PORTS`."""
-    for _ in range(200):
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((HOST, port or random.randrange(*PORTS)))
-        except OSError:
-            listener.close()
-            if port is not None:
-                raise
-            continue
+    """A listening socket on `port`, or on a free one."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port or free_port()))
         listener.listen(128)
-        return listener
-    raise OSError("no free port for the proxy")
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _end(connection: socket.socket) -> None:

@@ -24,9 +24,7 @@ STARTED_WRONGLY = 2
 
 def variables(var: Path) -> dict[str, str]:
     """The environment of a fresh user: no servers, ports that are free."""
-    base = free_port()
-    while any(taken(base + i) for i in range(5)):
-        base = free_port()
+    base = free_port(together=5)
     own = {
         "INTENTLOOP_VAR": str(var),
         "INTENTLOOP_API_PORT": str(base),
@@ -35,11 +33,6 @@ def variables(var: Path) -> dict[str, str]:
         "INTENTLOOP_REPLICA_PORT": str(base + 3),
     }
     return {name: value for name, value in os.environ.items() if not name.startswith("INTENTLOOP_")} | own
-
-
-def taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return port > 65535 or probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager

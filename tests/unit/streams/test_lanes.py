@@ -84,6 +84,19 @@ async def test_after_a_failure_nothing_is_acked() -> None:
     assert storage.acked == []
 
 
+async def test_after_a_failure_nothing_more_is_stored() -> None:
+    storage = Storage()
+    lane = Lane(storage.store, storage.publish, storage.settled, depth=1)
+    assert await lane.room()
+    await lane.take(["a"], [])
+    await rounds()
+    storage.waiting[0].set_exception(TransientError("away"))
+    more = asyncio.create_task(lane.room())
+    await rounds()
+    assert not more.done()
+    more.cancel()
+
+
 async def test_a_closed_lane_takes_nothing_more() -> None:
     storage = Storage()
     lane = Lane(storage.store, storage.publish, storage.settled, depth=2)
