@@ -1,17 +1,29 @@
-"""Faust's consumer with a shorter way from a fetched record to the agent's queue.
+"""Faust's consumer, made exact over rebalances, and with a shorter way from a fetched record to the agent's queue.
+
+What Faust 0.15.3 does at a rebalance loses records. It empties the agents' queues and goes back to the committed offsets; but
+
+* a partition on which nothing was committed yet is not sought back: what had been queued is never read again;
+* what a fetch brings back that had begun before the seek is taken for the new position, and the records before it for a gap
+  in the log: they count as acknowledged.
+
+So here the position of each partition is kept with the records that were put into a queue. Partitions without a commit are
+sought to their beginning. A record that is not the next one is fetched once more, from where it should go on: only what is
+missing then too is a gap (compaction and transaction markers leave some). And only what follows on the last committed offset
+without one missing is committed, whatever else is acked.
 
 `Consumer._drain_messages` makes four tasks for each message, so that a rebalance can interrupt a put into a full queue: most
 of what Faust costs per event. Here a message is put directly where nothing can block, and Faust's way is taken where it can.
-Everything else, as the order over topics, gaps in offsets, flow control and generations, is as in faust-streaming 0.15.3.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 from faust.transport.consumer import CONSUMER_FETCHING
 from faust.transport.drivers import aiokafka as driver
 
@@ -23,6 +35,47 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # faust publishes no typ
     """Drains what was fetched, a partition at a time."""
 
     _n_acked: int
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._next: dict[Any, int] = {}  # by partition, the offset that is to be put next
+        self._from: dict[Any, int] = {}  # up to where all is acked, or was committed when the partition was sought
+        self._gaps: defaultdict[Any, dict[int, int]] = defaultdict(dict)  # first offset that is not there to the next one
+        self._asked_again: dict[Any, tuple[int, int]] = {}
+
+    async def perform_seek(self) -> None:
+        """Go to the committed offset of each partition, or to its beginning."""
+        places = {tp: offset or 0 for tp, offset in (await self.seek_to_committed()).items()}
+        fresh = [tp for tp, offset in places.items() if offset <= 0]
+        if fresh:
+            beginnings = await self.earliest_offsets(*fresh)
+            await self.seek_wait(beginnings)
+            places.update(beginnings)
+        self._committed_offset.update(places)
+        self._next.update(places)
+        self._from.update(places)
+        for tp in places:
+            self._gaps.pop(tp, None)
+            self._asked_again.pop(tp, None)
+
+    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
+        """Forget where they stood."""
+        for tp in revoked:
+            self._next.pop(tp, None)
+            self._from.pop(tp, None)
+        await super().on_partitions_revoked(revoked)
+
+    def _new_offset(self, tp: Any) -> int | None:
+        """The offset to commit: the first one that is neither acked nor missing in the log."""
+        if tp not in self._from:
+            return None
+        acked, gaps, end = self._acked_index[tp], self._gaps[tp], self._from[tp]
+        while end in acked or end in gaps:
+            end = gaps.pop(end) if end in gaps else end + 1
+        acked.difference_update([offset for offset in acked if offset < end])
+        self._acked[tp] = list(acked)
+        self._from[tp] = end
+        return end
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Put fetched records into the agents' queues until either side stops."""
@@ -47,7 +100,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # faust publishes no typ
         finally:
             self.diag.unset_flag(CONSUMER_FETCHING)
 
-    async def _deliver(self, records: Mapping[Any, Any], active: set[Any] | None) -> None:
+    async def _deliver(self, records: Mapping[Any, Sequence[Any]], active: set[Any] | None) -> None:
         generation = self.app.consumer_generation_id
         delivered = 0
         for tp, fetched in records.items():
@@ -58,17 +111,31 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # faust publishes no typ
             for record in fetched:
                 if not self.flow_active or self.app.consumer_generation_id != generation:
                     return
+                expected = self._next.get(tp)
+                if expected is None or record.offset < expected:
+                    continue  # not sought yet, or put before
+                if record.offset > expected and not await self._is_gap(tp, expected, record.offset):
+                    break
                 delivered += 1
                 if delivered % 100 == 0:
                     await asyncio.sleep(0)
-                await self._deliver_one(tp, record, channels)
+                if not await self._put(tp, record, channels):
+                    return
 
-    async def _deliver_one(self, tp: Any, record: Any, channels: Any) -> None:
-        offset, read = record.offset, self._read_offset[tp]
-        if read is not None and offset < read:
-            return
-        if read and offset - read > 1 and self.app.topics.acks_enabled_for(tp.topic):
-            await self._add_gap(tp, read + 1, offset)
+    async def _is_gap(self, tp: Any, expected: int, found: int) -> bool:
+        """Whether the log has nothing from `expected` to `found`; where that is not known, fetch again from `expected`."""
+        if self._asked_again.get(tp) == (expected, found):
+            self._gaps[tp][expected] = found
+            self._next[tp] = found
+            return True
+        self._asked_again[tp] = (expected, found)
+        self.log.info("%s-%s: offset %d came, %d was next: fetching again", tp.topic, tp.partition, found, expected)
+        with suppress(IllegalStateError, TimeoutError):  # taken away meanwhile, or the broker is away: it is asked again
+            await self.seek_wait({tp: expected})
+        return False
+
+    async def _put(self, tp: Any, record: Any, channels: Any) -> bool:
+        """Put a record into its queue; returns False where a rebalance came first."""
         if self._n_acked >= (self._commit_every or self._n_acked + 1):
             self._n_acked = 0
             await self.commit()
@@ -77,7 +144,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # faust publishes no typ
             await self.callback(message)
         else:
             await self.wait_first(self.callback(message), self.suspend_flow.wait())
-        self._read_offset[tp] = offset
+            if not self.flow_active:
+                return False
+        if self._next.get(tp) == record.offset:  # else it was sought meanwhile
+            self._next[tp] = record.offset + 1
+        return True
 
 
 class Transport(driver.Transport):  # type: ignore[misc]  # as above

@@ -32,3 +32,17 @@ def test_a_first_batch_killed_before_its_commit_is_not_skipped(bed: Bed) -> None
     assert bed.group.committed([QUESTION_ASKED]) == {}, "nothing is acknowledged that is not stored"
     bed.worker(stream_batch=500)
     bed.verify()
+
+
+def test_what_was_read_before_a_rebalance_and_never_acknowledged_is_read_again(bed: Bed) -> None:
+    """Two workers join while the first one's first batch is not committed: no partition has an offset to go back to."""
+    bed.load.send(EVENTS)
+    first = bed.worker(stream_batch=500)
+    held = first.proxy.plan(HoldCommit())
+    bed.reached(held.reached, "the first batch stands before its COMMIT")
+    others = [bed.worker(stream_batch=500) for _ in range(2)]
+    for other in others:
+        bed.until(other.is_ready, "the new worker has its partitions", 60)
+    held.release()
+    bed.restarts = True  # the first one may have waited too long by now
+    bed.verify()

@@ -34,7 +34,7 @@ def test_deadlocks_and_lock_timeouts_repeat_the_whole_transaction(bed: Bed, numb
         worker.proxy.plan(Refuse(number, "INSERT", QUESTIONS, times=2)),
         worker.proxy.plan(Refuse(number, "INSERT", QUESTIONS, after=6, times=12)),
         worker.proxy.plan(Refuse(number, "INSERT", COUNTS, after=8, times=3)),
-        worker.proxy.plan(Refuse(number, "UPDATE", RULES, after=100, times=3)),
+        worker.proxy.plan(Refuse(number, "UPDATE", RULES, after=10, times=3)),
         worker.proxy.plan(Refuse(number, "INSERT", HISTORY, after=3, times=7)),
         worker.proxy.plan(Refuse(number, "COMMIT", HISTORY, after=2, times=3)),
     ]
