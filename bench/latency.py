@@ -1,6 +1,7 @@
 """How long an event takes at a steady rate: produced -> row visible, label posted -> ``label.applied``; and a burst.
 
-``python -m bench.latency``. The processes are real: streams, trainer (for the relay) and api, on embedded servers.
+``python -m bench.latency``. The processes are real: streams, trainer (for the relay) and api, on embedded servers. The labels
+start no training: it would take a core for itself.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -29,8 +31,9 @@ from consumers.registry import register_builtin
 from intentloop import BUILTIN
 from local.supervisor import is_ready
 from schema.database import open_engine
-from schema.events import CONTENT_TYPE, Envelope, LabelApplied, QuestionAsked, encode, uuid7, wrap
+from schema.events import CONTENT_TYPE, Envelope, LabelApplied, QuestionAsked, encode, wrap
 from schema.follower import Follower
+from schema.ids import uuid7
 from schema.producer import EventProducer
 from schema.settings import Settings, environment
 from schema.tables import intent_user_questions
@@ -79,13 +82,14 @@ class Viewer:
         self._thread.join()
 
 
-def produce(producer: EventProducer, settings: Settings, asked: QuestionAsked, seen: Seen) -> None:
+def produce(producer: EventProducer, settings: Settings, asked: QuestionAsked, seen: Seen) -> Future[None]:
     """Send one question now."""
     key = uuid7()
     seen.produced[key.bytes] = time.monotonic()
     value = encode(wrap(asked, source="bench", event_id=str(key)))
     headers = [("content-type", CONTENT_TYPE.encode())]
-    producer.send_raw(QUESTION_ASKED.name(settings.topic_prefix), value, key=(asked.user_id or "").encode(), headers=headers)
+    name = QUESTION_ASKED.name(settings.topic_prefix)
+    return producer.send_raw(name, value, key=(asked.user_id or "").encode(), headers=headers)
 
 
 async def steady(
@@ -96,6 +100,7 @@ async def steady(
     viewer = Viewer(engine, seen)
     with EventProducer(settings, source="bench") as producer:
         async with ClientSession() as http:
+            await asyncio.wrap_future(produce(producer, settings, next(asked), Seen()))  # connects: not what is measured
             began = time.monotonic()
             for number in range(int(rate * seconds)):
                 produce(producer, settings, next(asked), seen)
@@ -170,7 +175,7 @@ async def until(holds: object, seconds: float) -> None:
 
 async def run(on: Servers, arguments: argparse.Namespace) -> Table:
     """The measurement."""
-    settings = on.system()
+    settings = on.system().model_copy(update={"train_threshold": 10**6})
     engine = open_engine(settings.database_url.get_secret_value())
     register_builtin(settings, engine, BUILTIN)
     asked = iter(list(questions(int(arguments.rate * arguments.seconds) + arguments.burst + 2000)))

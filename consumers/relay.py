@@ -82,7 +82,7 @@ class Relay:
         idle: seconds between two looks at an empty outbox.
     """
 
-    def __init__(self, engine: Engine, producer: EventProducer, *, idle: float = 0.015) -> None:
+    def __init__(self, engine: Engine, producer: EventProducer, *, idle: float = 0.01) -> None:
         self.stopping = threading.Event()
         self._engine = engine
         self._producer = producer

@@ -18,8 +18,9 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schema.errors import ConfigError, TransientError
-from schema.events import MAX_QUESTION_CHARS, Classification, Consent, QuestionAsked, uuid7
+from schema.events import MAX_QUESTION_CHARS, Classification, Consent, QuestionAsked
 from schema.health import add_health_routes, serve
+from schema.ids import uuid7
 from schema.logs import set_up_logs
 from schema.publisher import QuestionPublisher
 from schema.settings import Settings, load_settings

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from aiohttp import ClientError, ClientSession
 
-from schema.events import uuid7
+from schema.ids import uuid7
 from schema.producer import EventProducer
 from schema.taxonomy import Intent
 from schema.topics import QUESTION_ASKED

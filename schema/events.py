@@ -8,8 +8,6 @@ UUIDv5 of source and id, so that any producer gets idempotence.
 from __future__ import annotations
 
 import re
-import secrets
-import time
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
@@ -19,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, Type
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from schema.errors import EventError
+from schema.ids import uuid7
 from schema.taxonomy import MAX_INTENTS, NON_FORTUNE, Intent
 
 TYPE_PREFIX: Final = "com.intentloop."
@@ -30,16 +29,6 @@ _ID_NAMESPACE: Final = uuid.UUID("6f1d2a54-3c6e-5d0b-9f43-0b6c5f7a9e21")
 
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 Headers = list[tuple[str, bytes]]
-
-
-def uuid7() -> uuid.UUID:
-    """A time-ordered UUID (RFC 9562, version 7): neighbours in time are neighbours in the index.
-
-    Twelve bits hold the fraction of the millisecond (section 6.2, method 3), 62 are random.
-    """
-    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-    value = (milliseconds << 80) | (0x7 << 76) | ((rest * 4096 // 1_000_000) << 64) | (0b10 << 62) | secrets.randbits(62)
-    return uuid.UUID(int=value)
 
 
 def _utc(moment: datetime) -> datetime:
@@ -202,7 +191,7 @@ class TrainingFinished(Event):
     type: ClassVar[str] = "training.finished.v1"
 
     batch_id: str
-    outcome: Literal["completed", "rejected", "failed"]
+    outcome: Literal["completed", "rejected", "failed", "cancelled"]
     version: str | None = None
     reason: str = ""
     metrics: dict[str, Any] = Field(default_factory=dict)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -20,6 +20,8 @@ from schema.topics import Topic
 
 log = logging.getLogger(__name__)
 E = TypeVar("E", bound=Event)
+BUFFER_KBYTES: Final = 4096
+"""What may lie fetched and unread: by default librdkafka takes 64 MB of a long topic."""
 
 
 class Follower(Generic[E]):
@@ -45,6 +47,7 @@ class Follower(Generic[E]):
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
+            "queued.max.messages.kbytes": BUFFER_KBYTES,
         }
         self._thread = threading.Thread(target=self._run, name=f"follow-{topic.stem}", daemon=True)
 

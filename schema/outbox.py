@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from schema.events import Event, uuid7
+from schema.events import Event
+from schema.ids import uuid7
 from schema.tables import outbox, utc_now
 from schema.topics import Topic
 

@@ -51,7 +51,7 @@ class EventProducer:
                 "enable.idempotence": True,
                 "acks": "all",
                 "compression.type": "lz4",
-                "linger.ms": 5,
+                "linger.ms": 2,
                 "queue.buffering.max.messages": buffer,
                 "delivery.timeout.ms": 120_000,
                 "message.max.bytes": MAX_RECORD_BYTES,

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from schema.events import QuestionAsked, uuid7
+from schema.events import QuestionAsked
+from schema.ids import uuid7
 from schema.privacy import mask, pseudonym
 from schema.producer import BUFFER_RECORDS, EventProducer
 from schema.settings import Settings

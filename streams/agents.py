@@ -66,7 +66,7 @@ def add_sink(app: Any, sink: Sink, *, prefix: str, publish: Callable[[Topic, Seq
                     events = await _read(app, channel, sink.batch)
                     if not events:
                         break
-                    await lane.take(events, [Record.from_message(event.message, sink.name) for event in events])
+                    await lane.take(events, [_taken(event, sink.name) for event in events])
                 await lane.drain()
                 settling.cancel()
         except ExceptionGroup as failed:
@@ -95,6 +95,13 @@ async def _read(app: Any, channel: Any, size: int) -> list[Any]:
         if current:
             current.sort(key=_place)
             return current
+
+
+def _taken(event: Any, consumer: str) -> Record:
+    """The event's record. The event itself is kept until it is acked, without what it brought: that is most of its size."""
+    record = Record.from_message(event.message, consumer)
+    event.value = event.message.value = None
+    return record
 
 
 def _place(event: Any) -> tuple[int, int]:

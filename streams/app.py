@@ -25,6 +25,7 @@ import faust
 import faust.streams
 import uvloop
 from aiohttp import web
+from faust.exceptions import ConsumerNotStarted
 from sqlalchemy import Engine
 
 from schema.database import RowRefused, in_transaction, open_engine, ping
@@ -53,6 +54,10 @@ WRITER_DEPTH = 3
 """Batches that the writer has at once: one in the database, one being decoded."""
 DRAIN_SECONDS = 5.0
 LABEL_BATCH = 50
+FETCH_BYTES = 256 * 1024
+"""Of each partition at once; several times as much when it is unpacked. A larger record comes alone."""
+AT_ONCE = 25
+"""Totals that are sent before the event loop goes on with what has arrived: some milliseconds' worth."""
 
 
 def make_app(settings: Settings) -> faust.App:
@@ -78,6 +83,7 @@ def make_app(settings: Settings) -> faust.App:
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=settings.session_timeout / 5,
         broker_max_poll_records=settings.stream_batch,
+        consumer_max_fetch_size=FETCH_BYTES,
         store="memory://",
         datadir=str(settings.var / "faust"),  # Faust makes it, and keeps nothing in it
     )
@@ -153,7 +159,10 @@ class Worker:
             self.producer.send_raw(name, letter.value, key=letter.key, headers=letter.headers, timestamp_ms=letter.timestamp_ms)
             for letter in letters
         ]
-        sent += [self.producer.send(KEYWORD_COUNTS, event, key=key) for key, event in counted(totals)]
+        for number, (key, event) in enumerate(counted(totals), start=1):
+            sent.append(self.producer.send(KEYWORD_COUNTS, event, key=key))
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
         if sent:  # in a thread: a future of the event loop for each of a thousand records costs more than sending them
             await loop.run_in_executor(self.threads, _wait_for, sent)
 
@@ -173,8 +182,12 @@ class Worker:
             await asyncio.get_running_loop().run_in_executor(None, ping, self.engine)
 
         async def assigned() -> None:
-            if self.app.rebalancing or not self.app.consumer.assignment():
-                raise TransientError("no partitions are assigned yet")
+            try:
+                if not self.app.rebalancing and self.app.consumer.assignment():
+                    return
+            except ConsumerNotStarted:
+                pass
+            raise TransientError("no partitions are assigned yet")
 
         async def live_view() -> None:
             self.live.follower.check()
@@ -210,8 +223,9 @@ class Worker:
             await self.app.start()
             watching = asyncio.create_task(self.watch.run())
             await self.app.wait_for_stopped(stop)
-            if self.app.crash_reason is None:
-                end_by_force_later(0)  # asked to stop; what is not acked by then comes again
+            asked = self.app.crash_reason is None
+            if asked:
+                end_by_force_later(0)  # what is not acked by then comes again
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(DRAIN_SECONDS):
                         await asyncio.gather(*(lane.close() for lane in self.lanes.values()))
@@ -224,6 +238,8 @@ class Worker:
             self.producer.close()
             self.engine.dispose()
             await site.cleanup()
+        if asked:
+            return  # whatever broke off while it ended
         if isinstance(self.app.crash_reason, asyncio.CancelledError):
             raise TransientError("Faust gave up: the log above says why")
         if self.app.crash_reason is not None:

@@ -1,6 +1,6 @@
 """A lane: from batches that were read to batches that are acknowledged, in their order, with several under way at once.
 
-read -> [storing, up to `depth`] -> stored -> [published together, once a second] -> acked
+read -> [storing, up to `depth`] -> stored -> [published together, every two seconds] -> acked
 
 A batch is acked when it is committed, its dead letters and totals are with the broker, and every batch before it is acked.
 Totals are absolute and read after the commit, so several batches that settle together send each total once.
@@ -12,14 +12,16 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Final
 
 from streams.records import Outcome, Record
 
-PUBLISH_SECONDS: Final = 1.0
-MOST_UNSETTLED: Final = 32
+PUBLISH_SECONDS: Final = 2.0
+MOST_UNSETTLED: Final = 20_000
+"""Records that are not acked, after which no more are taken before all that is stored is published."""
 
 Store = Callable[[Sequence[Record]], Awaitable[Outcome]]
 """Stores a batch in one transaction, and tries again while something is away."""
@@ -51,6 +53,7 @@ class Lane:
     _unsettled: deque[_Batch] = field(init=False, default_factory=deque)
     _changed: asyncio.Condition = field(init=False, default_factory=asyncio.Condition)
     _published_at: float = field(init=False, default=0.0)
+    _records: int = field(init=False, default=0)
     _closed: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -60,7 +63,7 @@ class Lane:
         """Wait until another batch may be stored; False once the lane is closed."""
         await self._storing.acquire()  # for ever once a batch has failed: what came later is not stored before it
         async with self._changed:
-            await self._changed.wait_for(lambda: self._closed or len(self._unsettled) < MOST_UNSETTLED)
+            await self._changed.wait_for(lambda: self._closed or self._records < MOST_UNSETTLED)
         return not self._closed
 
     async def take(self, events: Sequence[Any], records: Sequence[Record]) -> None:
@@ -69,6 +72,7 @@ class Lane:
         task.add_done_callback(self._stored)
         async with self._changed:
             self._unsettled.append(_Batch(events, time.monotonic(), task))
+            self._records += len(records)
             self._changed.notify_all()
 
     def _stored(self, task: asyncio.Task[Outcome]) -> None:
@@ -86,7 +90,9 @@ class Lane:
             async with self._changed:
                 await self._changed.wait_for(lambda: bool(self._unsettled))
             await self._unsettled[0].stored
-            await asyncio.sleep(self._published_at + PUBLISH_SECONDS - time.monotonic())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._published_at + PUBLISH_SECONDS - time.monotonic()), self._changed:
+                    await self._changed.wait_for(lambda: self._closed or self._records >= MOST_UNSETTLED)
             done = list(takewhile(lambda batch: batch.stored.done(), self._unsettled))
             outcomes = [batch.stored.result() for batch in done]
             await self.publish(outcomes)
@@ -95,7 +101,7 @@ class Lane:
                 self.settled(batch.events, outcome, batch.began)
             async with self._changed:
                 for _ in done:
-                    self._unsettled.popleft()
+                    self._records -= len(self._unsettled.popleft().events)
                 self._changed.notify_all()
 
     async def close(self) -> None:

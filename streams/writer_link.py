@@ -62,6 +62,8 @@ class WriterLink:
                 loop.call_soon_threadsafe(self._end)
 
     def _settle(self, reply: Reply) -> None:
+        if not self._waiting:
+            return  # `close` was called
         future, records = self._waiting.popleft()
         if future.cancelled():
             return
@@ -78,7 +80,10 @@ class WriterLink:
                 future.set_exception(TransientError(self._ended))
 
     def close(self) -> None:
-        """End the child; what it has not committed is rolled back."""
+        """End the child; what it has not committed is rolled back, and nobody waits for it any more."""
+        self._ended = "the worker is ending"
+        while self._waiting:
+            self._waiting.popleft()[0].cancel()
         self._child.kill()
         self._child.wait()
         self._link.close()

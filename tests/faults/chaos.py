@@ -228,7 +228,7 @@ def torment(chaos: Chaos, minutes: float) -> None:
         chaos.say(f"  events flow after {took:.1f} s; {chaos.bed.load.sent:,} sent, {chaos.bed.stored():,} stored")
 
 
-def run(minutes: float, seed: int, folder: Path, say: Callable[[str], None]) -> list[str]:
+def run(minutes: float, seed: int, rate: float, folder: Path, say: Callable[[str], None]) -> list[str]:
     """The whole run on servers of its own in `folder`; returns the differences."""
     with EmbeddedKafka(folder) as kafka, EmbeddedMariaDB(folder) as database:
         url = database.url("chaos")
@@ -251,9 +251,9 @@ def run(minutes: float, seed: int, folder: Path, say: Callable[[str], None]) -> 
         try:
             for _ in range(WORKERS):
                 bed.worker()
-            bed.load.start(RATE)
-            bed.until(lambda: bed.stored() > RATE, "events flow", 60)
-            say(f"{WORKERS} workers store {RATE:.0f} events/s")
+            bed.load.start(rate)
+            bed.until(lambda: bed.stored() > rate, "events flow", 60)
+            say(f"{WORKERS} workers store {rate:.0f} events/s")
             torment(chaos, minutes)
             say("the faults are over; waiting until every record is acknowledged")
             found = bed.differences(seconds=SETTLE_SECONDS)
@@ -269,6 +269,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=RATE, help="events a second; fewer where several runs share a machine")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # what was started here ends with it
     began = time.monotonic()
@@ -279,7 +280,7 @@ def main() -> int:
     say(f"seed {given.seed}, {given.minutes:g} minutes")
     with tempfile.TemporaryDirectory(prefix="il-") as folder:
         try:
-            found = run(given.minutes, given.seed, Path(folder), say)
+            found = run(given.minutes, given.seed, given.rate, Path(folder), say)
         except AssertionError as error:
             found = [str(error)]
     for difference in found:

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, inspect, select, text
 from schema import rollups
 from schema.database import open_engine
 from schema.errors import ConfigError
-from schema.events import uuid7
+from schema.ids import uuid7
 from schema.keyword_windows import count_window
 from schema.migrate import MIGRATIONS, create_database, migrate_database, migrate_topics, tables_sql, wanted_topics
 from schema.settings import Settings

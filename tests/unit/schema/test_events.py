@@ -6,7 +6,8 @@ import uuid
 import pytest
 
 from schema.errors import EventError
-from schema.events import EVENTS, MAX_VALUE_BYTES, Classification, QuestionAsked, QuestionLabeled, decode, encode, uuid7, wrap
+from schema.events import EVENTS, MAX_VALUE_BYTES, Classification, QuestionAsked, QuestionLabeled, decode, encode, wrap
+from schema.ids import uuid7
 
 ANSWER = Classification(
     intents=["wealth", "career"],
