@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 cli.add_typer(dlq, name="dlq")
+models_cli = typer.Typer(no_args_is_help=True, help="Versions side by side.")
+cli.add_typer(models_cli, name="models")
 BUILTIN = Path(__file__).parent / "training" / "base" / "v0"
 
 TrainTask = Literal["fine_tune", "extract_keywords"]
@@ -179,6 +181,12 @@ def train(
         float | None, typer.Option(min=0, max=1, help="share of labels that must agree with a rule")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="mined rules at most")] = 1000,
+    base: Annotated[
+        str, typer.Option(help="where a full retraining starts: builtin, or a Hugging Face BERT; default: INTENTLOOP_BASE_MODEL")
+    ] = "",
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="folder of an interrupted training's state; the same training goes on from there")
+    ] = None,
     progress: Annotated[bool, typer.Option(help="JSON lines of progress and a result on stdout; ends when stdin does")] = False,
 ) -> None:
     """Train an artefact from labelled questions, without any server; the gate's verdict is part of the result."""
@@ -205,6 +213,8 @@ def train(
         min_confidence=given.rule_min_confidence if min_confidence is None else min_confidence,
         rule_limit=limit,
         threads=given.train_threads,
+        base=base or given.base_model,
+        checkpoints=checkpoints,
     )
     with json_lines() if progress else progress_bar() as report:
         result = run(job, report).as_json()
@@ -239,6 +249,30 @@ def evaluate(
     for intent, one in scores.per_intent.items():
         print(f"{intent:12} F1 {one.f1:.4f}  precision {one.precision:.4f}  recall {one.recall:.4f}  rows {one.support}")
     print(f"macro-F1 {scores.macro_f1:.4f}  micro-F1 {scores.micro_f1:.4f}  accuracy {scores.accuracy:.4f}  rows {scores.rows}")
+
+
+@models_cli.command("compare")
+def compare(
+    first: Annotated[str, typer.Argument(help="a version, or an artefact's folder")],
+    second: Annotated[str, typer.Argument(help="another")],
+    data: Annotated[
+        Path | None, typer.Option(help="labelled questions, JSON lines; default: the seed corpus's held-out ones")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of tables")] = False,
+) -> None:
+    """Ask two versions the same questions: scores of each intent, the answers that differ, and what the gate would say."""
+    from inference.artefact import SERVING
+    from local.comparison import show
+    from training.corpus import read_rows, seed_rows, split
+    from training.judgement import judge_folder
+
+    rows = read_rows(data) if data else split(seed_rows()).held_out
+    before, after = find_model(first, SERVING), find_model(second, SERVING)
+    _, metrics = judge_folder(after, before, rows, threads=settings().inference_threads)
+    if as_json:
+        print(json.dumps(metrics, ensure_ascii=False))
+        return
+    show(first, second, rows, metrics)
 
 
 @cli.command()

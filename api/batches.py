@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, func, select
 
-from api.inputs import Extraction, KeywordListing, Listing, NewBatch, RunBatch
+from api.inputs import Extraction, KeywordListing, Listing, NewBatch, RunBatch, Why
 from api.state import Api
 from api.wire import PREFIX, Call, Nothing
-from schema.batches import make_batch, request_run
+from schema.batches import cancel, make_batch, request_run
 from schema.database import hold_lock
 from schema.errors import Conflict, NotFound
 from schema.privacy import mask
@@ -99,6 +99,18 @@ async def run_batch(api: Api, call: Call[RunBatch, Nothing]) -> dict[str, Any]:
         if row.training_status == "training":
             raise Conflict("batch_running", f"batch {batch_id} is being trained already", "batch_id")
         return {"batch_id": row.batch_id, "training_status": row.training_status, "look": look(row.batch_id)}
+
+    return await api.database(work)
+
+
+async def cancel_batch(api: Api, call: Call[Why, Nothing]) -> dict[str, Any]:
+    """End a batch that waits or is being trained; its questions go into the next one."""
+    batch_id, reason = call.path["batch_id"], mask(call.body.reason)[:500] or "cancelled by hand"
+
+    def work(connection: Connection) -> dict[str, Any]:
+        hold_lock(connection, "trigger")
+        before = cancel(connection, batch_id, reason=reason)
+        return {"batch_id": batch_id, "training_status": "cancelled", "was": before.training_status, "look": look(batch_id)}
 
     return await api.database(work)
 

@@ -14,7 +14,7 @@ from schema.keyword_windows import Window
 from schema.taxonomy import Intent
 
 Limit = Annotated[int, Field(ge=1, le=1000)]
-Strategy = Literal["lowest_confidence", "newest", "oldest", "random"]
+Strategy = Literal["uncertain", "mixed", "disagreement", "suspects", "newest", "oldest", "random"]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
 Remark = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 
@@ -34,7 +34,7 @@ class Waiting(Input):
     """Query of ``GET questions/unlabeled``."""
 
     limit: Limit = 100
-    strategy: Strategy = "lowest_confidence"
+    strategy: Strategy = "uncertain"
 
 
 class Label(Input):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC
 from functools import partial
 from typing import Any, Final
@@ -11,8 +12,9 @@ from sqlalchemy import Connection, select
 from api.inputs import Moment, Why
 from api.state import Api
 from api.wire import PREFIX, Call, Nothing, Unavailable
+from inference.artefact import read_card
 from schema.activations import Activation, activate, current_activation, roll_back
-from schema.errors import NotFound, TransientError
+from schema.errors import ArtefactError, NotFound, TransientError
 from schema.privacy import mask
 from schema.tables import intent_model_activations as activations
 from schema.tables import intent_model_versions as versions
@@ -51,6 +53,24 @@ async def models(api: Api, call: Call[Nothing, Nothing]) -> dict[str, Any]:
         }
 
     return await api.database(work)
+
+
+async def model_card(api: Api, call: Call[Nothing, Nothing]) -> dict[str, Any]:
+    """What a version is, in Markdown, and its pictures as SVG."""
+    version = call.path["version"]
+
+    def find(connection: Connection) -> str:
+        known = connection.execute(select(versions.c.version, versions.c.model_path).where(versions.c.version == version)).first()
+        if known is None or known.version != version:
+            raise NotFound("unknown_version", f"there is no version {version[:64]}", "version")
+        return str(known.model_path)
+
+    url = await api.database(find)
+    try:
+        card, pictures = await asyncio.to_thread(read_card, url)
+    except ArtefactError as error:
+        raise Unavailable("models_unavailable", str(error)) from None
+    return {"version": version, "card": card, "pictures": pictures}
 
 
 async def activate_model(api: Api, call: Call[Why, Nothing]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from api.queue import choose
 from api.state import Api
 from api.wire import PREFIX, Call, Nothing
 from schema.errors import Conflict, NotFound
-from schema.events import QuestionLabeled, uuid7
+from schema.events import QuestionLabeled
+from schema.ids import uuid7
 from schema.privacy import mask
 from schema.rollups import WAITING, read
 from schema.tables import intent_label_history as history
@@ -67,7 +68,7 @@ async def unlabeled(api: Api, call: Call[Nothing, Waiting]) -> dict[str, Any]:
         chosen = select(*(questions.c[name] for name in SHOWN)).where(questions.c.id.in_(ids))
         rows = {row["id"]: dict(row) for row in connection.execute(chosen).mappings()}
         found = [rows[number] for number in ids if number in rows]
-        if asked.strategy == "lowest_confidence":  # the index knows the confidence in steps; within a page it is exact
+        if asked.strategy == "uncertain":  # the index knows the confidence in steps; within a page it is exact
             found.sort(key=lambda row: (row["confidence"] is not None, row["confidence"] or 0, row["id"]))
         return {"questions": found, "count": len(found), "total": total, "strategy": asked.strategy}
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, func, select
 
 from api.inputs import Strategy
+from api.mixing import Candidate, mix
+from schema.rollups import LABELS, read
+from schema.tables import intent_label_suspects as suspected
 from schema.tables import intent_user_questions as questions
 
 SHUFFLED: Final = 200_000
 """A queue up to this length is shuffled by the database; in a longer one ids are drawn until enough of them wait."""
+POOL: Final = 2_000
+POOL_PAGES: Final = 5
+"""Candidates for a mixed page: so many pages of the least certain, at most `POOL`."""
 DRAWN: Final = 5_000
 ROUNDS: Final = 6
 
@@ -23,9 +30,17 @@ _id: Final = questions.c.id
 def choose(connection: Connection, strategy: Strategy, limit: int, waiting: int) -> list[int]:
     """Ids of at most `limit` waiting questions, in their order; `waiting` is how many there are, about.
 
-    ``lowest_confidence`` counts in steps of 0.005, within a step the oldest first; what was never classified comes before all.
+    ``uncertain`` counts in steps of 0.005, within a step the oldest first; what was never classified comes before all.
+    ``mixed`` is `api.mixing`; ``disagreement`` are those of the `POOL` least certain where the rules spoke for another intent.
     """
-    if strategy == "lowest_confidence":
+    if strategy == "mixed":
+        return _mixed(connection, limit, waiting)
+    if strategy == "disagreement":
+        pool = _ids(connection, select(_id).where(_band.is_not(None)).order_by(_band, _id).limit(POOL))
+        return _disputed(connection, pool)[:limit]
+    if strategy == "suspects":
+        return suspects(connection, limit)
+    if strategy == "uncertain":
         return _ids(connection, select(_id).where(_band.is_not(None)).order_by(_band, _id).limit(limit))
     if strategy == "newest":
         return _ids(connection, select(_id).where(_since.is_not(None)).order_by(_since.desc(), _id.desc()).limit(limit))
@@ -34,6 +49,34 @@ def choose(connection: Connection, strategy: Strategy, limit: int, waiting: int)
     if waiting <= SHUFFLED:
         return _ids(connection, select(_id).where(_since.is_not(None)).order_by(func.rand()).limit(limit))
     return draw(connection, limit, waiting, random.Random())
+
+
+def _mixed(connection: Connection, limit: int, waiting: int) -> list[int]:
+    ids = choose(connection, "uncertain", min(POOL, POOL_PAGES * limit), waiting)
+    drawn = choose(connection, "random", limit, waiting)
+    chosen = select(_id, questions.c.question, questions.c.intents).where(_id.in_({*ids, *drawn}))
+    found = {row.id: Candidate(row.id, row.question, tuple(row.intents or ())) for row in connection.execute(chosen)}
+    labels = Counter({item: n for (name, item), n in read(connection).items() if name == LABELS})
+    uncertain, random_ones = ([found[number] for number in some if number in found] for some in (ids, drawn))
+    return mix(uncertain, random_ones, labels, limit)
+
+
+def _disputed(connection: Connection, ids: list[int]) -> list[int]:
+    """Those of `ids` where rules spoke, and none for an intent of the answer; in their order."""
+    chosen = select(_id, questions.c.intents, questions.c.matched_rules).where(_id.in_(ids))
+    disputed = {
+        row.id
+        for row in connection.execute(chosen)
+        if row.matched_rules and {rule["intent"] for rule in row.matched_rules}.isdisjoint(row.intents or ())
+    }
+    return [number for number in ids if number in disputed]
+
+
+def suspects(connection: Connection, limit: int) -> list[int]:
+    """Ids of labelled questions whose label looks wrong, the most suspicious first: what the last training found."""
+    chosen = select(suspected.c.question_id).join(questions, _id == suspected.c.question_id)
+    unchanged = questions.c.labeled_at == suspected.c.labeled_at  # a label given since is not the one that looked wrong
+    return list(connection.execute(chosen.where(unchanged).order_by(suspected.c.quality).limit(limit)).scalars())
 
 
 def draw(connection: Connection, limit: int, waiting: int, chance: random.Random) -> list[int]:

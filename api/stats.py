@@ -14,13 +14,13 @@ from sqlalchemy import Connection, case, func, select
 
 from api.state import Api
 from api.wire import Call, Nothing
+from schema.batches import ENDED
 from schema.rollups import LABELED, LABELS, PER_VERSION, SKIPPED, TOTAL, UNSTATED, Key, read
 from schema.tables import intent_keyword_rules as rules
 from schema.tables import intent_model_training_batches as batches
 from schema.taxonomy import INTENTS
 
 STATUSES: Final = ("pending", "training", "completed", "rejected", "failed")
-ENDED: Final = ("completed", "rejected", "failed")
 
 
 async def stats(api: Api, call: Call[Nothing, Nothing]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def training(connection: Connection) -> dict[str, Any]:
     return {
         "batches": by_status,
         "total": sum(by_status.values()),
-        "success_rate": rate(by_status["completed"], sum(by_status[status] for status in ENDED)),
+        "success_rate": rate(by_status["completed"], sum(by_status[status] for status in ENDED - {"cancelled"})),
         "latest_version": last and last.model_version,
         "latest_accuracy": last and last.model_accuracy,
         "mean_duration_sec": None if seconds is None else round(float(seconds), 3),

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import queue
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from prometheus_client import Counter, Histogram
 from sqlalchemy import Connection, Engine, update
 
 from consumers.registry import register_version
-from consumers.training_data import Run, begin, finish, holds, save_rules, unfinished, write_rows
+from consumers.training_data import Run, begin, finish, holds, save_rules, save_suspects, unfinished, write_rows
 from inference.artefact import TRAINING, fetch, manifest_sha256, publish, read_manifest
 from schema.activations import activate
 from schema.database import in_transaction
@@ -41,10 +42,15 @@ log = logging.getLogger(__name__)
 RUNS = Counter("intentloop_training_runs", "batches by how they ended", ["outcome"])
 SECONDS = Histogram("intentloop_training_duration_seconds", "one training", buckets=(5, 15, 30, 60, 120, 300, 900, 3600))
 PROGRESS_EVERY = 1.0
+LOOK_EVERY = 1.0
 
 
 class Stopped(TransientError):
     """The trainer is ending: the batch is left as it is, and the next trainer runs it again."""
+
+
+class Cancelled(TransientError):
+    """The batch is no longer this trainer's: it was cancelled, or another one has it."""
 
 
 class Trainer:
@@ -101,6 +107,13 @@ class Trainer:
             except (ChildFailed, ArtefactError) as error:
                 log.error("batch %s failed: %s", run.batch_id, error)
                 self._fail(run, str(error), error.log_text if isinstance(error, ChildFailed) else "")
+            except Cancelled as gone:
+                log.info("batch %s: %s", run.batch_id, gone)
+            shutil.rmtree(self._checkpoints(run), ignore_errors=True)
+
+    def _checkpoints(self, run: Run) -> Path:
+        """Where an interrupted child left its state: kept until the batch ends, however often it is begun."""
+        return self._settings.var / "training" / run.batch_id
 
     def _child(self, run: Run, parent: Path, data: Path, replay: Path, rules: Path, out: Path) -> tuple[dict[str, Any], str]:
         """Run the child; returns its result and its log.
@@ -108,11 +121,13 @@ class Trainer:
         Raises:
             ChildFailed: it ended without a result.
             Stopped: the trainer is ending.
+            Cancelled: the batch was taken away.
         """
         arguments: list[str] = [
             *("--data", str(data), "--replay", str(replay), "--rules", str(rules)),
             *("--parent", str(parent), "--out", str(out), "--version", run.version),
             *("--rules-revision", str(run.rules_revision), "--task", run.task, "--progress"),
+            *("--checkpoints", str(self._checkpoints(run))),
         ]
         if not run.extract_keywords and run.task == "fine_tune":
             arguments.append("--no-extract-keywords")
@@ -151,11 +166,15 @@ class Trainer:
         reader = threading.Thread(target=_pump, args=(child.stdout, lines), daemon=True)
         reader.start()
         result: dict[str, Any] | None = None
-        told = 0.0
+        told, looked = 0.0, time.monotonic()
         while True:
             self.keep_alive()
             if self.stopping.is_set():
                 raise Stopped("the trainer is ending")
+            if time.monotonic() - looked > LOOK_EVERY:
+                looked = time.monotonic()
+                if not in_transaction(self._engine, partial(holds, run=run)):
+                    raise Cancelled("cancelled, or taken over by another trainer: its process is ended")
             try:
                 line = lines.get(timeout=0.2)
             except queue.Empty:
@@ -190,6 +209,7 @@ class Trainer:
                 question_count=metrics.get("train_rows", 0),
                 description=result.get("reason", ""),
             )
+            save_suspects(connection, run, result.get("suspects", ()))
             if passed:
                 save_rules(connection, result.get("rules", ()), manifest.rules_revision)
             finish(

@@ -12,23 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, and_, or_, select, update
+from sqlalchemy import Connection, Row, and_, case, or_, select, update
 from sqlalchemy.dialects.mysql import insert
 
 from consumers.registry import next_rules_revision, next_version
 from schema.activations import current_activation
+from schema.batches import ENDED, release
 from schema.errors import TransientError
 from schema.events import TrainingFinished
 from schema.outbox import enqueue
 from schema.tables import intent_keyword_rules as rules
+from schema.tables import intent_label_suspects as suspects
 from schema.tables import intent_model_training_batches as batches
 from schema.tables import intent_model_versions as versions
 from schema.tables import intent_user_questions as questions
 from schema.tables import utc_now
 from schema.topics import TRAINING_FINISHED
 from schema.tracing import continued
-
-ENDED = frozenset({"completed", "rejected", "failed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +116,10 @@ def _question_lines(rows: Iterable[Row[Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _rule_lines(connection: Connection) -> Iterator[dict[str, Any]]:
-    names = ("keyword", "intent", "source", "enabled", "usage_count", "success_count", "failure_count", "support")
+    names = ("keyword", "intent", "source", "enabled", "success_count", "failure_count", "support")
     for row in connection.execute(select(rules).order_by(rules.c.keyword, rules.c.intent)).mappings():
-        yield {name: row[name] for name in names} | {"confidence_boost": float(row["confidence_boost"])}
+        told = {name: row[name] for name in names} | {"confidence_boost": float(row["confidence_boost"])}
+        yield told | {"retired_reason": row["retired_reason"] or ""}
 
 
 def _write(path: Path, lines: Iterable[dict[str, Any]]) -> Path:
@@ -163,8 +164,7 @@ def finish(
     connection.execute(update(batches).where(batches.c.batch_id == run.batch_id).values(values))
     members = and_(questions.c.is_labeled, questions.c.training_batch_id == run.batch_id)  # only labelled ones are members
     if outcome == "failed":
-        released = {"training_batch_id": None, "training_status": "pending", "updated_at": now}
-        connection.execute(update(questions).where(members, questions.c.training_status == "pending").values(released))
+        release(connection, run.batch_id)
     elif run.task == "fine_tune":
         learned = or_(and_(members, questions.c.training_status == "pending"), _kept_from_rejected())
         values = {"training_status": "used", "updated_at": now}
@@ -183,23 +183,55 @@ def _kept_from_rejected() -> Any:
     return and_(questions.c.is_labeled, questions.c.training_status == "used", questions.c.training_model_version.is_(None))
 
 
-def save_rules(connection: Connection, mined: Iterable[dict[str, Any]], revision: int) -> None:
-    """Add mined rules, and refresh the evidence of those that are there; manual ones keep their boost and state."""
+def save_rules(connection: Connection, judged: Iterable[dict[str, Any]], revision: int) -> None:
+    """Add mined rules, refresh the evidence of those that are there, retire and flag; manual ones keep their boost and state."""
     now = utc_now()
     rows = [
         {
             "keyword": rule["keyword"],
             "intent": rule["intent"],
             "confidence_boost": rule["confidence_boost"],
-            "source": "auto",
+            "source": rule.get("source", "auto"),
             "support": rule.get("support", 0),
+            "enabled": rule.get("enabled", True),
+            "retired_reason": rule.get("retired_reason", "")[:255] or None,
             "revision_added": revision,
             "created_at": now,
             "updated_at": now,
         }
-        for rule in sorted(mined, key=lambda rule: (rule["keyword"], rule["intent"]))
+        for rule in sorted(judged, key=lambda rule: (rule["keyword"], rule["intent"]))
     ]
     if rows:
         statement = insert(rules)
-        fresh = {"support": statement.inserted.support, "updated_at": statement.inserted.updated_at}
+        new = statement.inserted
+        # What a person switched off meanwhile stays off. MySQL assigns from left to right: the reason as it was decides.
+        by_itself = and_(rules.c.source == "auto", or_(rules.c.retired_reason.is_not(None), new.enabled == 0))
+        fresh = [
+            ("support", new.support),
+            ("enabled", case((by_itself, new.enabled), else_=rules.c.enabled)),
+            ("retired_reason", new.retired_reason),
+            ("updated_at", new.updated_at),
+        ]
         connection.execute(statement.on_duplicate_key_update(fresh), rows)
+
+
+def save_suspects(connection: Connection, run: Run, found: Iterable[dict[str, Any]]) -> None:
+    """Replace what looked wrong to earlier trainings by what looked wrong to this one."""
+    connection.execute(suspects.delete())
+    by_text = {bytes.fromhex(one["text_hash"]): one for one in found}
+    if not by_text:
+        return
+    labelled = select(questions.c.id, questions.c.text_hash, questions.c.labeled_at)
+    rows = [
+        {
+            "question_id": row.id,
+            "quality": by_text[row.text_hash]["quality"],
+            "suggested": by_text[row.text_hash]["suggested"],
+            "labeled_at": row.labeled_at,
+            "training_batch_id": run.batch_id,
+        }
+        for row in connection.execute(labelled.where(questions.c.is_labeled, questions.c.consent_training))
+        if row.text_hash in by_text
+    ]
+    if rows:
+        connection.execute(suspects.insert(), rows)

@@ -34,6 +34,8 @@ VersionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 SERVING: Final[frozenset[Role]] = frozenset({"serving"})
+NOT_SERVED: Final = frozenset({"weights", "plots"})
+"""Folders of an artefact that a replica does not download."""
 TRAINING: Final[frozenset[Role]] = frozenset({"serving", "training"})
 
 
@@ -54,6 +56,7 @@ class Manifest(BaseModel):
         labels: the intents in the order of the model's outputs.
         thresholds: for each label the calibrated probability from which it counts.
         temperature: logits are divided by it before the sigmoid.
+        wide_share: of the logits, that of the wide half (`inference.grams`); the encoder's is the rest.
         max_length: tokens that the model reads of a question.
     """
 
@@ -67,6 +70,7 @@ class Manifest(BaseModel):
     labels: tuple[Intent, ...] = Field(min_length=2)
     thresholds: dict[Intent, Probability]
     temperature: float = Field(gt=0)
+    wide_share: Probability = 0.0
     max_length: int = Field(ge=4, le=512)
     rules_revision: int = Field(ge=0)
     files: dict[FileName, FileEntry]
@@ -126,13 +130,13 @@ def verify(folder: Path, *, sha256: str | None, roles: Iterable[Role]) -> Manife
 def seal(folder: Path, fields: Mapping[str, Any]) -> Manifest:
     """Hash every file in `folder` and write its manifest from them and `fields` (all of `Manifest` but ``files``).
 
-    Files under ``weights/`` get the role training, all others serving. Writing the manifest is the last step.
+    Files under `NOT_SERVED` get the role training, all others serving. Writing the manifest is the last step.
     """
     files = {
         path.relative_to(folder).as_posix(): FileEntry(
             sha256=_sha256(path),
             size=path.stat().st_size,
-            role="training" if path.relative_to(folder).parts[0] == "weights" else "serving",
+            role="training" if path.relative_to(folder).parts[0] in NOT_SERVED else "serving",
         )
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST
@@ -208,6 +212,25 @@ def fetch(url: str, *, sha256: str | None, cache: Path, roles: Iterable[Role] = 
             shutil.rmtree(temporary, ignore_errors=True)
     except (OSError, ImportError, ValueError) as error:
         raise ArtefactError(f"{url} cannot be fetched: {error}") from error
+
+
+def read_card(url: str) -> tuple[str, dict[str, str]]:
+    """The model card of the artefact at `url`, and the pictures that it shows, by name, as SVG.
+
+    Raises:
+        ArtefactError: it cannot be read.
+    """
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+        manifest = _parse(filesystem.cat_file(f"{path}/{MANIFEST}"), url)
+        card = filesystem.cat_file(f"{path}/README.md").decode()
+        return card, {
+            Path(name).stem: filesystem.cat_file(f"{path}/{name}").decode()
+            for name in sorted(manifest.files)
+            if name.endswith(".svg")
+        }
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"the card at {url} cannot be read: {error}") from error
 
 
 def _download(filesystem: Any, source: str, target: Path, entry: FileEntry) -> None:

@@ -1,4 +1,4 @@
-"""From questions to calibrated probabilities: tokenizer, ONNX Runtime, sigmoid of logits by temperature, threshold rule.
+"""From questions to calibrated probabilities: encoder and wide half, sigmoid of their logits by temperature, threshold rule.
 
 Replicas, the gate and ``intentloop evaluate`` all use this one class, so that what is evaluated is what is served.
 Questions go through the model one at a time: the int8 model scales its activations over the whole input, and in a batch the
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from inference.artefact import read_manifest
+from inference.grams import GRAMS_FILE, Grams
 from schema.errors import ArtefactError
 from schema.privacy import mask
 from schema.taxonomy import MAX_INTENTS, NON_FORTUNE, Intent
@@ -39,15 +40,19 @@ class Predictor:
         self,
         session: Any,
         tokenizer: Tokenizer,
+        grams: Grams | None,
         *,
         labels: Sequence[Intent],
         thresholds: dict[Intent, float],
         temperature: float,
+        wide_share: float,
         max_length: int,
     ) -> None:
         self.labels: tuple[Intent, ...] = tuple(labels)
         self.thresholds = dict(thresholds)
         self.temperature = temperature
+        self.wide_share = wide_share
+        self._grams = grams
         self.max_length = max_length
         self._session = session
         self._tokenizer = tokenizer
@@ -84,24 +89,30 @@ class Predictor:
         predictor = cls(
             session,
             tokenizer,
+            Grams.load(folder, len(manifest.labels)) if GRAMS_FILE in manifest.files else None,
             labels=manifest.labels,
             thresholds=manifest.thresholds,
             temperature=manifest.temperature,
+            wide_share=manifest.wide_share,
             max_length=manifest.max_length,
         )
         if not np.isfinite(predictor.probabilities(_WARM_UP)).all():
             raise ArtefactError(f"the model of {folder} answers with numbers that are not finite")
         return predictor
 
-    def logits(self, texts: Sequence[str]) -> Probabilities:
-        """Raw outputs, float32 [len(texts), labels].
+    def halves(self, texts: Sequence[str]) -> tuple[Probabilities, Probabilities]:
+        """The logits of the encoder and of the wide half, float32 [len(texts), labels] each; zeros where there is no such half.
 
         Raises:
             ArtefactError: the model does not fit the tokenizer or the labels.
         """
         rows = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        wide = np.zeros_like(rows)
         for i, text in enumerate(texts):
-            encoding = self._tokenizer.encode(prepare(text))
+            prepared = prepare(text)
+            if self._grams is not None:
+                wide[i] = self._grams.logits(prepared)
+            encoding = self._tokenizer.encode(prepared)
             feeds = {
                 "input_ids": np.array([encoding.ids], dtype=np.int64),
                 "attention_mask": np.array([encoding.attention_mask], dtype=np.int64),
@@ -112,7 +123,15 @@ class Predictor:
                 rows[i] = answer[0]
             except Exception as error:  # as above
                 raise ArtefactError(f"the model fails on a question of {len(encoding.ids)} tokens: {error}") from error
-        return rows
+        return rows, wide
+
+    def logits(self, texts: Sequence[str]) -> Probabilities:
+        """Both halves together, float32 [len(texts), labels].
+
+        Raises:
+            ArtefactError: the model does not fit the tokenizer or the labels.
+        """
+        return together(*self.halves(texts), self.wide_share)
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
         """Calibrated probabilities, float32 [len(texts), labels], each in 0..1 on its own (multi-label)."""
@@ -121,6 +140,11 @@ class Predictor:
     def decide(self, row: Probabilities) -> list[Intent]:
         """The intents of one row of probabilities, best first: `decide` with this model's labels and thresholds."""
         return decide(row, self.labels, self._bars)
+
+
+def together(deep: Probabilities, wide: Probabilities, wide_share: float) -> Probabilities:
+    """The logits of a model with both halves."""
+    return np.asarray((1 - wide_share) * deep + wide_share * wide, dtype=np.float32)
 
 
 def sigmoid(x: Probabilities) -> Probabilities:

@@ -43,6 +43,9 @@ class Rule(BaseModel):
         confidence_boost: what it adds to the model's probability where both speak, in 0..0.3.
         support: labelled questions the keyword stood in.
         success: those of them that carried the intent.
+        agreed: answers that it spoke for, live, and that people gave the intent too.
+        judged: answers that it spoke for, live, and that people labelled.
+        retired_reason: why it was switched off by itself, or what speaks against one that a person wrote.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -52,8 +55,11 @@ class Rule(BaseModel):
     confidence_boost: float = Field(ge=0, le=1)
     support: int = Field(default=0, ge=0)
     success: int = Field(default=0, ge=0)
+    agreed: int = Field(default=0, ge=0, exclude=True)
+    judged: int = Field(default=0, ge=0, exclude=True)
     source: str = "auto"
     enabled: bool = True
+    retired_reason: str = ""
 
     @property
     def precision(self) -> float:
@@ -140,6 +146,10 @@ class KeywordRules:
         words = self._tokenizer.cut(simplify(question), HMM=False)
         kept = dict.fromkeys(word for word in words if _WORD.fullmatch(word) and word not in STOP_WORDS)
         return list(kept)[:MAX_KEYWORDS]
+
+    def split(self, text: str) -> list[str]:
+        """`text` as the words that it is made of."""
+        return list(self._tokenizer.cut(text, HMM=False))
 
     def match(self, question: str) -> list[MatchedRule]:
         """The rules whose keyword is a word of `question`, in order."""

@@ -25,6 +25,7 @@ from local.steps import Steps
 from local.supervisor import Service
 from local.system import REPLICAS, System, ended_by_signals, require_ports, serve_until_interrupted
 from local.traffic import Traffic, demo_questions, send_broken, summary
+from schema.batches import ENDED
 from schema.database import open_engine
 from schema.errors import TransientError
 from schema.events import Envelope, ReplicaStatus
@@ -44,7 +45,6 @@ PATIENCE: Final = 240.0
 """Seconds that any single wait may take."""
 AFTER_RELOAD: Final = 3.0
 """Seconds of traffic before and after the reload that are counted as during it."""
-ENDED: Final = frozenset({"completed", "rejected", "failed"})
 
 
 def run_demo(settings: Settings, builtin: Path, *, exit_after: bool) -> int:

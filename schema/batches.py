@@ -7,21 +7,23 @@ so that no two batches hold the same one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
 
 from schema.errors import Conflict, NotFound
-from schema.events import TrainingRequested, uuid7
+from schema.events import TrainingFinished, TrainingRequested
+from schema.ids import uuid7
 from schema.outbox import enqueue
 from schema.tables import intent_model_training_batches as batches
 from schema.tables import intent_user_questions as questions
 from schema.tables import utc_now
-from schema.topics import TRAINING_REQUESTED
+from schema.topics import TRAINING_FINISHED, TRAINING_REQUESTED
 from schema.tracing import continued
 
 Task = Literal["fine_tune", "extract_keywords"]
 Trigger = Literal["threshold", "manual"]
+ENDED: Final = frozenset({"completed", "rejected", "failed", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def request_run(connection: Connection, batch_id: str, *, auto_extract_keywords:
     batch = connection.execute(select(batches).where(batches.c.batch_id == batch_id).with_for_update()).one_or_none()
     if batch is None:
         raise NotFound("unknown_batch", f"there is no batch {batch_id}", "batch_id")
-    if batch.training_status in {"completed", "rejected", "failed"}:
+    if batch.training_status in ENDED:
         raise Conflict("batch_ended", f"batch {batch_id} is {batch.training_status}: make a new one", "batch_id")
     if not batch.requested:
         values = {"requested": True, "auto_extract_keywords": auto_extract_keywords}
@@ -106,3 +108,37 @@ def request_run(connection: Connection, batch_id: str, *, auto_extract_keywords:
         event = TrainingRequested(batch_id=batch_id, task=batch.task, trigger=batch.trigger)
         enqueue(connection, TRAINING_REQUESTED, event, key=batch_id, traceparent=continued(batch.traceparent))
     return batch
+
+
+def cancel(connection: Connection, batch_id: str, *, reason: str) -> Row[Any]:
+    """End a batch that waits or is being trained, and release its questions. Returns the batch's row as it was.
+
+    The attempt number grows, so that a trainer that is at it can write nothing more: it looks every second, and ends.
+
+    Raises:
+        NotFound: no such batch.
+        Conflict: the batch has ended.
+    """
+    batch = connection.execute(select(batches).where(batches.c.batch_id == batch_id).with_for_update()).one_or_none()
+    if batch is None or batch.batch_id != batch_id:
+        raise NotFound("unknown_batch", f"there is no batch {batch_id[:64]}", "batch_id")
+    if batch.training_status in ENDED:
+        raise Conflict("batch_ended", f"batch {batch_id} is {batch.training_status}", "batch_id")
+    values = {
+        "training_status": "cancelled",
+        "training_end_time": utc_now(),
+        "attempt": batch.attempt + 1,
+        "error_message": reason,
+    }
+    connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
+    release(connection, batch_id)
+    event = TrainingFinished(batch_id=batch_id, outcome="cancelled", reason=reason)
+    enqueue(connection, TRAINING_FINISHED, event, key=batch_id, traceparent=continued(batch.traceparent))
+    return batch
+
+
+def release(connection: Connection, batch_id: str) -> None:
+    """Give the questions of a batch that learned nothing back to the next one."""
+    members = and_(questions.c.is_labeled, questions.c.training_batch_id == batch_id, questions.c.training_status == "pending")
+    values = {"training_batch_id": None, "updated_at": utc_now()}
+    connection.execute(update(questions).where(members).values(values))

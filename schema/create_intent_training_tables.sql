@@ -67,6 +67,16 @@ CREATE TABLE IF NOT EXISTS intent_keyword_snapshots (
 	PRIMARY KEY (taken_at, keyword, intent)
 )ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='intent_keyword_counts as it was at some moments: what windows are counted from' COLLATE utf8mb4_bin;
 
+CREATE TABLE IF NOT EXISTS intent_label_suspects (
+	question_id BIGINT NOT NULL,
+	quality NUMERIC(5, 4) NOT NULL COMMENT 'how sure the label is right, 0..1',
+	suggested JSON NOT NULL COMMENT 'the intents that the other questions speak for',
+	labeled_at DATETIME(6) NOT NULL,
+	training_batch_id VARCHAR(64) NOT NULL,
+	PRIMARY KEY (question_id),
+	KEY ix_suspects_quality (quality)
+)ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='added: labels that looked wrong to the last training' COLLATE utf8mb4_bin;
+
 CREATE TABLE IF NOT EXISTS intent_locks (
 	name VARCHAR(64) NOT NULL,
 	PRIMARY KEY (name)
@@ -91,7 +101,7 @@ CREATE TABLE IF NOT EXISTS intent_model_training_batches (
 	description VARCHAR(500),
 	question_count INTEGER NOT NULL COMMENT 'labelled questions it was made of' DEFAULT 0,
 	labeled_count INTEGER NOT NULL COMMENT 'distinct ones among them' DEFAULT 0,
-	training_status VARCHAR(16) NOT NULL COMMENT 'pending, training, completed, rejected or failed',
+	training_status VARCHAR(16) NOT NULL COMMENT 'pending, training, completed, rejected, failed or cancelled',
 	training_start_time DATETIME(6),
 	training_end_time DATETIME(6),
 	training_duration_sec NUMERIC(12, 3),
@@ -222,4 +232,4 @@ INSERT IGNORE INTO intent_locks (name) VALUES ('trigger'), ('activation'), ('rel
 
 CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
 
-INSERT INTO alembic_version (version_num) SELECT '0002' FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM alembic_version AS marked);
+INSERT INTO alembic_version (version_num) SELECT '0003' FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM alembic_version AS marked);

@@ -63,6 +63,11 @@ class Settings(BaseModel):
     database_patience: float = Field(
         default=90.0, gt=0, description="seconds a stream waits for the database before the worker ends"
     )
+    base_model: str = Field(
+        default="",
+        description="where a full retraining starts: builtin, or a Hugging Face BERT (directory or hub name); another one than"
+        " the serving version's asks for one",
+    )
     stall_patience: float = Field(
         default=30.0, gt=0, description="seconds without a commit, with records waiting, after which a streams worker ends"
     )

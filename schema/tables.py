@@ -141,6 +141,19 @@ intent_keyword_rules: Final = Table(
     **_OPTIONS,
 )
 
+intent_label_suspects: Final = Table(
+    "intent_label_suspects",
+    metadata,
+    Column("question_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("quality", Numeric(5, 4), nullable=False, comment="how sure the label is right, 0..1"),
+    Column("suggested", _json(), nullable=False, comment="the intents that the other questions speak for"),
+    _moment("labeled_at"),
+    Column("training_batch_id", String(64), nullable=False),
+    Index("ix_suspects_quality", "quality"),
+    comment="added: labels that looked wrong to the last training",
+    **_OPTIONS,
+)
+
 intent_keyword_counts: Final = Table(
     "intent_keyword_counts",
     metadata,
@@ -181,7 +194,7 @@ intent_model_training_batches: Final = Table(
     Column("description", String(500)),
     Column("question_count", Integer, nullable=False, server_default=text("0"), comment="labelled questions it was made of"),
     Column("labeled_count", Integer, nullable=False, server_default=text("0"), comment="distinct ones among them"),
-    Column("training_status", String(16), nullable=False, comment="pending, training, completed, rejected or failed"),
+    Column("training_status", String(16), nullable=False, comment="pending, training, completed, rejected, failed or cancelled"),
     _moment("training_start_time", nullable=True),
     _moment("training_end_time", nullable=True),
     Column("training_duration_sec", Numeric(12, 3)),

@@ -25,6 +25,7 @@ import faust
 import faust.streams
 import uvloop
 from aiohttp import web
+from aiokafka.errors import KafkaError
 from faust.exceptions import ConsumerNotStarted
 from sqlalchemy import Engine
 
@@ -53,7 +54,7 @@ log = logging.getLogger(__name__)
 WRITER_DEPTH = 3
 """Batches that the writer has at once: one in the database, one being decoded."""
 DRAIN_SECONDS = 5.0
-LABEL_BATCH = 50
+LABEL_BATCH = 200
 FETCH_BYTES = 256 * 1024
 """Of each partition at once; several times as much when it is unpacked. A larger record comes alone."""
 AT_ONCE = 25
@@ -254,4 +255,7 @@ def run_worker(settings: Settings, writer: WriterProcess) -> None:
 
 
 async def _run(settings: Settings, writer: WriterProcess) -> None:
-    await Worker(settings, writer).run()
+    try:
+        await Worker(settings, writer).run()
+    except KafkaError as error:
+        raise TransientError(f"Kafka at {settings.kafka}: {error}") from error

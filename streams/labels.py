@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
 from schema.errors import EventError
 from schema.events import Envelope, LabelApplied, QuestionLabeled
-from schema.outbox import enqueue
+from schema.outbox import Message, enqueue_all
 from schema.rollups import Key
 from schema.tables import consent_withdrawals as withdrawals
 from schema.tables import intent_label_history as history
@@ -26,15 +27,30 @@ from streams.records import Record, Refused
 
 
 @dataclass(slots=True)
-class Sums:
-    """What labels add to the rules and to the rollups, whose rows all workers change: collected, and written once, last."""
+class Batch:
+    """What labels change, collected in their order and written at once: rows of the labels' own, then those that all share.
 
+    Attributes:
+        questions: the questions by id, as they are after the labels so far.
+        known: event ids that were applied before.
+    """
+
+    questions: dict[int, Any]
+    known: set[bytes]
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    changed: dict[int, dict[str, Any]] = field(default_factory=dict)
+    told: list[Message] = field(default_factory=list)
     success: Counter[Pair] = field(default_factory=Counter)
     failure: Counter[Pair] = field(default_factory=Counter)
     rollups: Counter[Key] = field(default_factory=Counter)
 
     def write(self, connection: Connection) -> None:
-        """Add them to the rows."""
+        """Write all of it."""
+        if self.entries:
+            connection.execute(history.insert(), self.entries)
+        for number, values in sorted(self.changed.items()):
+            connection.execute(update(questions).where(questions.c.id == number).values(values))
+        enqueue_all(connection, LABEL_APPLIED, self.told)
         add_to_rules(connection, {"success_count": self.success, "failure_count": self.failure})
         rollups.add(connection, self.rollups)
 
@@ -44,21 +60,24 @@ def apply_labels(connection: Connection, labels: Sequence[tuple[Record, Envelope
 
     A repeat with the same event ids changes nothing.
     """
-    applied, refused, sums = 0, [], Sums()
     asked = {envelope.data.question_id for _, envelope in labels}
-    # All at once, by id: what a label locks stays locked while the others are applied.
-    connection.execute(select(questions.c.id).where(questions.c.id.in_(asked)).order_by(questions.c.id).with_for_update())
+    rows = connection.execute(select(questions).where(questions.c.id.in_(asked)).order_by(questions.c.id).with_for_update())
+    found = {row.id: SimpleNamespace(**row._mapping) for row in rows}
+    ids = [envelope.key_bytes for _, envelope in labels]
+    known = set(connection.execute(select(history.c.event_id).where(history.c.event_id.in_(ids))).scalars())
+    batch = Batch(found, known)
+    applied, refused = 0, []
     for record, envelope in labels:
         try:
-            applied += apply_label(connection, envelope, sums)
+            applied += _apply(batch, envelope)
         except EventError as error:
             refused.append(Refused(record, error))
-    sums.write(connection)
+    batch.write(connection)
     return applied, refused
 
 
-def apply_label(connection: Connection, envelope: Envelope[QuestionLabeled], sums: Sums) -> bool:
-    """Apply one label, all but its `sums`; returns False where this event was applied before. A relabel is a new history row.
+def _apply(batch: Batch, envelope: Envelope[QuestionLabeled]) -> bool:
+    """Apply one label to `batch`; returns False where this event was applied before. A relabel is a new history row.
 
     A relabel of a question that a model has learned puts it back, so that the correction is learned too.
 
@@ -66,28 +85,22 @@ def apply_label(connection: Connection, envelope: Envelope[QuestionLabeled], sum
         EventError: ``unknown_question``, or ``no_consent`` where the asker did not agree to being labelled.
     """
     said = envelope.data
-    row = connection.execute(select(questions).where(questions.c.id == said.question_id).with_for_update()).one_or_none()
+    row = batch.questions.get(said.question_id)
     if row is None:
         raise EventError("unknown_question", f"there is no question {said.question_id}")
-    if connection.execute(select(history.c.id).where(history.c.event_id == envelope.key_bytes)).first():
+    if envelope.key_bytes in batch.known:
         return False
     if not row.consent_training:
         raise EventError("no_consent", f"question {said.question_id} was asked without consent to training")
+    batch.known.add(envelope.key_bytes)
     now = utc_now()
-    time_intent = said.correct_time_intent and said.correct_time_intent.model_dump()
     label: dict[str, Any] = {
         "correct_intent": said.correct_intent,
-        "correct_time_intent": time_intent,
+        "correct_time_intent": said.correct_time_intent and said.correct_time_intent.model_dump(),
         "labeler_id": said.labeler_id,
         "labeled_at": said.labeled_at.replace(tzinfo=None),
     }
-    entry = label | {"event_id": envelope.key_bytes, "question_id": row.id, "applied_at": now}
-    connection.execute(history.insert(), entry)
-    values = label | {"is_labeled": True, "updated_at": now}
-    if row.training_status == "used" and row.correct_intent != said.correct_intent:
-        values |= {"training_status": "pending", "training_batch_id": None, "training_model_version": None}
-    connection.execute(update(questions).where(questions.c.id == row.id).values(values))
-    _judge_rules(row, said, sums)
+    batch.entries.append(label | {"event_id": envelope.key_bytes, "question_id": row.id, "applied_at": now})
     event = LabelApplied(
         question_id=row.id,
         correct_intent=said.correct_intent,
@@ -95,18 +108,25 @@ def apply_label(connection: Connection, envelope: Envelope[QuestionLabeled], sum
         is_relabel=bool(row.is_labeled),
         applied_at=now.replace(tzinfo=UTC),
     )
-    enqueue(connection, LABEL_APPLIED, event, key=str(row.id), traceparent=continued(envelope.traceparent))
-    sums.rollups.update(rollups.of_label(row, said.correct_intent))
+    batch.told.append(Message(event, str(row.id), continued(envelope.traceparent)))
+    _judge_rules(batch, row, said)
+    batch.rollups.update(rollups.of_label(row, said.correct_intent))
+    values = label | {"is_labeled": True, "updated_at": now}
+    if row.training_status == "used" and row.correct_intent != said.correct_intent:
+        values |= {"training_status": "pending", "training_batch_id": None, "training_model_version": None}
+    batch.changed[row.id] = batch.changed.get(row.id, {}) | values
+    for name, value in values.items():
+        setattr(row, name, value)
     return True
 
 
-def _judge_rules(row: Row[Any], said: QuestionLabeled, sums: Sums) -> None:
+def _judge_rules(batch: Batch, row: Any, said: QuestionLabeled) -> None:
     """Count each rule that spoke for this question as right or wrong; a relabel takes its earlier judgement back."""
     for rule in row.matched_rules or []:
         pair = (rule["keyword"], rule["intent"])
         if row.is_labeled:
-            (sums.success if rule["intent"] in row.correct_intent else sums.failure)[pair] -= 1
-        (sums.success if rule["intent"] in said.correct_intent else sums.failure)[pair] += 1
+            (batch.success if rule["intent"] in row.correct_intent else batch.failure)[pair] -= 1
+        (batch.success if rule["intent"] in said.correct_intent else batch.failure)[pair] += 1
 
 
 def withdraw_consent(connection: Connection, user_id: str, withdrawn_at: datetime) -> int:

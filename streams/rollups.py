@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 from sqlalchemy.dialects.mysql import insert
 
 from schema.rollups import LABELED, LABELS, PER_VERSION, SKIPPED, TOTAL, UNSTATED, WAITING, Key
@@ -47,8 +47,8 @@ def of_questions(rows: Iterable[Mapping[str, Any]]) -> Counter[Key]:
     return changes
 
 
-def of_label(before: Row[Any], correct_intent: Collection[str]) -> Counter[Key]:
-    """What a label changes; `before` is the question's row as it was. A relabel takes the earlier label back."""
+def of_label(before: Any, correct_intent: Collection[str]) -> Counter[Key]:
+    """What a label changes; `before` has the question's columns as they were. A relabel takes the earlier label back."""
     changes: Counter[Key] = Counter((LABELS, intent) for intent in set(correct_intent))
     right = int(_same(before.intents, correct_intent))
     if before.is_labeled:

@@ -16,14 +16,16 @@ from typing import Any
 import numpy as np
 
 from inference.artefact import Manifest, read_manifest, seal
-from inference.predictor import Predictor, sigmoid
+from inference.grams import GRAMS_FILE
+from inference.predictor import Predictor, sigmoid, together
 from inference.rules import Rule
 from schema.taxonomy import Intent
-from training.calibrate import DEFAULT_BAR, temperature, thresholds
+from training.calibrate import DEFAULT_BAR, DEFAULT_SHARE, temperature, thresholds, wide_share
 from training.card import model_card
 from training.corpus import Row
 from training.evaluate import marks
 from training.keywords import dictionary, rules_json
+from training.plots import draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +62,22 @@ def write_rules(folder: Path, rules: Sequence[Rule], revision: int) -> None:
 
 
 def calibrate_and_seal(folder: Path, identity: Identity, validation: Sequence[Row], *, threads: int) -> Manifest:
-    """Choose temperature and thresholds for the exported model in `folder` on `validation`, and seal it.
+    """Choose wide share, temperature and thresholds for the exported model in `folder` on `validation`, and seal it.
 
-    The logits are the served model's (law 6). Without validation rows it stays at temperature 1 and bars of 0.5.
+    The logits are the served model's (law 6). Without validation rows it stays at temperature 1, bars of 0.5 and half of each.
 
     Raises:
         ArtefactError: the exported model does not load.
     """
     fields = identity.fields()
-    seal(folder, fields)
+    has_grams = GRAMS_FILE in seal(folder, fields).files
+    fields["wide_share"] = DEFAULT_SHARE if has_grams else 0.0
     if validation:
-        logits = Predictor.load(folder, threads=threads).logits([row.question for row in validation])
+        deep, wide = Predictor.load(folder, threads=threads).halves([row.question for row in validation])
         wanted = marks(validation, identity.labels).astype(np.float32)
+        if has_grams:
+            fields["wide_share"] = wide_share(deep, wide, wanted)
+        logits = together(deep, wide, fields["wide_share"])
         fields["temperature"] = temperature(logits, wanted)
         fields["thresholds"] = thresholds(sigmoid(logits / fields["temperature"]), wanted, identity.labels)
     return seal(folder, fields)
@@ -81,5 +87,6 @@ def close(folder: Path, metrics: dict[str, Any]) -> Manifest:
     """Add metrics.json and the model card to a calibrated artefact, and seal it for good."""
     manifest = read_manifest(folder)
     (folder / "metrics.json").write_text(json.dumps(metrics, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(model_card(manifest, metrics), encoding="utf-8")
+    pictures = draw(folder, metrics)
+    (folder / "README.md").write_text(model_card(manifest, metrics, pictures), encoding="utf-8")
     return seal(folder, manifest.model_dump(exclude={"files"}))

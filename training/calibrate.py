@@ -1,4 +1,4 @@
-"""Temperature and per-intent thresholds, chosen on validation rows that neither train nor judge.
+"""The share of the wide half, temperature and per-intent thresholds, chosen on validation rows that neither train nor judge.
 
 Temperature: "On Calibration of Modern Neural Networks" (Guo et al., 2017), here on the sigmoid outputs.
 """
@@ -11,14 +11,32 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.predictor import Probabilities, sigmoid
+from inference.predictor import Probabilities, sigmoid, together
 from schema.taxonomy import Intent
 
+SHARES: Final = np.linspace(0.0, 1.0, 21)
+DEFAULT_SHARE: Final = 0.5
 TEMPERATURES: Final = np.geomspace(0.25, 4.0, 81)
 BARS: Final = np.arange(0.20, 0.801, 0.02)
 DEFAULT_BAR: Final = 0.5
 PRIOR_ROWS: Final = 20.0
 """A threshold found on n positive rows counts n, the default counts this much: few rows move it little."""
+
+
+def wide_share(deep: Probabilities, wide: Probabilities, wanted: NDArray[np.float32]) -> float:
+    """The share of the wide half with the least log loss, each share at its best temperature; a half without rows.
+
+    Drawn towards a half where there are few rows, as the thresholds are.
+
+    Args:
+        deep, wide: the halves' logits, [rows, labels].
+        wanted: 1 where the row carries the label, [rows, labels].
+    """
+    if not len(wanted):
+        return DEFAULT_SHARE
+    losses = [best_temperature(together(deep, wide, share), wanted)[1] for share in SHARES]
+    best = float(SHARES[int(np.argmin(losses))])
+    return round((len(wanted) * best + PRIOR_ROWS * DEFAULT_SHARE) / (len(wanted) + PRIOR_ROWS), 4)
 
 
 def temperature(logits: Probabilities, wanted: NDArray[np.float32]) -> float:
@@ -28,13 +46,17 @@ def temperature(logits: Probabilities, wanted: NDArray[np.float32]) -> float:
         logits: float32 [rows, labels].
         wanted: 1 where the row carries the label, [rows, labels].
     """
-    if not len(logits):
-        return 1.0
+    return best_temperature(logits, wanted)[0] if len(logits) else 1.0
+
+
+def best_temperature(logits: Probabilities, wanted: NDArray[np.float32]) -> tuple[float, float]:
+    """The divisor and the log loss that it reaches."""
     losses = []
     for divisor in TEMPERATURES:
         p = np.clip(sigmoid(logits / np.float32(divisor)), 1e-6, 1 - 1e-6)
         losses.append(float(-(wanted * np.log(p) + (1 - wanted) * np.log(1 - p)).mean()))
-    return round(float(TEMPERATURES[int(np.argmin(losses))]), 4)
+    best = int(np.argmin(losses))
+    return round(float(TEMPERATURES[best]), 4), losses[best]
 
 
 def thresholds(probabilities: Probabilities, wanted: NDArray[np.float32], labels: Sequence[Intent]) -> dict[Intent, float]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
 
 from inference.artefact import Manifest
 from schema.taxonomy import TAXONOMY
+from schema.text import text_hash
+from training.corpus import seed_rows
+
+EXAMPLES: Final = 20
 
 
-def model_card(manifest: Manifest, metrics: dict[str, Any]) -> str:
+def model_card(manifest: Manifest, metrics: dict[str, Any], pictures: Sequence[str]) -> str:
     """The README.md of an artefact.
 
     Args:
         manifest: its manifest.
         metrics: what metrics.json holds: row counts, scores of the serving version and of this one, the gate's verdict.
+        pictures: files of the artefact to show.
     """
     candidate, serving, gate = metrics["candidate"], metrics.get("serving"), metrics.get("gate")
     lines = [
@@ -30,7 +37,10 @@ def model_card(manifest: Manifest, metrics: dict[str, Any]) -> str:
         f" keyword rules: revision {manifest.rules_revision}",
         f"- trained on {metrics['train_rows']} labelled questions and {metrics['replay_rows']} replayed ones,"
         f" judged on {metrics['held_out_rows']} held-out ones that never train",
-        f"- temperature {manifest.temperature}, up to {manifest.max_length} tokens of a question",
+        f"- temperature {manifest.temperature}, wide share {manifest.wide_share}, up to {manifest.max_length} tokens",
+        f"- lineage: {' -> '.join([manifest.base_model, *metrics.get('lineage', ()), manifest.version])}",
+        *([f"- everything was learned anew: {metrics['full']}"] if metrics.get("full") else ()),
+        f"- a replica downloads {metrics['size'] / 1e6:.1f} MB",
         "",
         "## On the held-out questions",
         "",
@@ -39,7 +49,7 @@ def model_card(manifest: Manifest, metrics: dict[str, Any]) -> str:
     ]
     lines += [
         f"| {name} | {candidate[name]:.4f} |" + (f" {serving[name]:.4f} |" if serving else "")
-        for name in ("macro_f1", "micro_f1", "accuracy")
+        for name in ("macro_f1", "micro_f1", "accuracy", "calibration_error")
     ]
     lines += ["", "| intent | | threshold | precision | recall | F1 | rows |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for intent in manifest.labels:
@@ -55,4 +65,22 @@ def model_card(manifest: Manifest, metrics: dict[str, Any]) -> str:
             "",
             *(f"- {reason}" for reason in gate["reasons"]),
         ]
+    lines += _changed(metrics.get("changed", ()))
+    lines += ["", *(f"![{Path(picture).stem}]({picture})" for picture in pictures)] if pictures else []
     return "\n".join(lines) + "\n"
+
+
+def _changed(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The answers that changed, of questions that everyone may read: a user's words belong into the database alone."""
+    if not rows:
+        return []
+    public = {text_hash(row.question).hex(): row.question for row in seed_rows()}
+    became = sum(row["right"] for row in rows)
+    head = f"{became} held-out answers became right, {len(rows) - became} became wrong."
+    shown = [row for row in rows if row["text_hash"] in public][:EXAMPLES]
+    table = [
+        f"| {public[row['text_hash']]} | {', '.join(row['before'])} | {', '.join(row['after'])} | {', '.join(row['intents'])} |"
+        for row in shown
+    ]
+    headings = ["| question | before | now | label |", "| --- | --- | --- | --- |"]
+    return ["", "## Answers that changed", "", head, "", *headings, *table]

@@ -6,6 +6,8 @@ Everything random hangs on the recipe's seed, and rows arrive sorted by hash: sa
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +22,7 @@ from tokenizers import Tokenizer
 from transformers import (
     AutoConfig,
     AutoTokenizer,
+    EarlyStoppingCallback,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -32,11 +35,13 @@ from inference.predictor import prepare
 from schema.errors import TrainingError
 from schema.taxonomy import Intent
 from training.corpus import Row
-from training.evaluate import marks
+from training.evaluate import macro_f1, marks
 from training.network import IntentClassifier
 from training.progress import Progress
 
 MAX_POSITIVE_WEIGHT: Final = 4.0
+MIN_VALIDATION: Final = 50
+"""Fewer rows choose by luck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class Recipe:
         epochs: passes over the rows.
         learning_rate: its peak.
         warm_up: share of the steps in which the rate rises; then it falls to zero as a cosine.
+        patience: epochs without a better validation after which it ends.
     """
 
     epochs: float
@@ -54,6 +60,7 @@ class Recipe:
     batch: int = 32
     warm_up: float = 0.1
     weight_decay: float = 0.01
+    patience: int = 3
     seed: int = 13
 
 
@@ -176,19 +183,38 @@ def fit(
     *,
     max_length: int,
     report: Callable[[Progress], None],
-) -> None:
-    """Train `model` in place on `rows`.
+    validation: Sequence[Row] = (),
+    checkpoints: Path | None = None,
+) -> list[tuple[int, float]]:
+    """Train `model` in place on `rows`; returns steps and their losses.
+
+    Args:
+        validation: rows that choose the best epoch, where there are `MIN_VALIDATION` of them; else the last one is taken.
+        checkpoints: a folder that outlives this process: a run of the same rows that was interrupted goes on from there.
 
     Raises:
         TrainingError: the loss left the numbers.
     """
-    wanted = marks(rows, labels).astype(np.float32)
-    ids = encode(tokenizer, [row.question for row in rows], max_length)
-    examples = [{"input_ids": i, "labels": w} for i, w in zip(ids, wanted, strict=True)]
+
+    def examples(some: Sequence[Row]) -> list[dict[str, Any]]:
+        ids = encode(tokenizer, [row.question for row in some], max_length)
+        return [{"input_ids": i, "labels": w} for i, w in zip(ids, marks(some, labels).astype(np.float32), strict=True)]
+
     pad = int(getattr(model.config, "pad_token_id", 0) or 0)
-    trainer = run_trainer(model, examples, lambda batch: padded(batch, pad), recipe, "fine_tune", report, class_weights(wanted))
+    trainer = run_trainer(
+        model,
+        examples(rows),
+        lambda batch: padded(batch, pad),
+        recipe,
+        "fine_tune",
+        report,
+        positive_weights=class_weights(marks(rows, labels).astype(np.float32)),
+        validation=examples(validation) if len(validation) >= MIN_VALIDATION else None,
+        checkpoints=checkpoints,
+    )
     if not np.isfinite(trainer.state.log_history[-1].get("train_loss", float("nan"))):
         raise TrainingError("the loss is not a finite number; the weights were thrown away")
+    return [(int(told["step"]), round(float(told["loss"]), 5)) for told in trainer.state.log_history if "loss" in told]
 
 
 def run_trainer(
@@ -198,13 +224,26 @@ def run_trainer(
     recipe: Recipe,
     stage: str,
     report: Callable[[Progress], None],
+    *,
     positive_weights: NDArray[np.float32] | None = None,
+    validation: Sequence[Any] | None = None,
+    checkpoints: Path | None = None,
 ) -> Trainer:
-    """Run one Hugging Face Trainer over `examples`; with `positive_weights` the loss is ours, else the model's own."""
+    """Run one Hugging Face Trainer over `examples`; with `positive_weights` the loss is ours, else the model's own.
+
+    With `validation` the epoch with the best macro-F1 on it is kept. See `fit` for `checkpoints`.
+    """
     has_gpu = torch.cuda.is_available()
+    choose: dict[str, Any] = {"eval_strategy": "no"}
+    if validation:
+        choose = {"eval_strategy": "epoch", "load_best_model_at_end": True, "metric_for_best_model": "f1"}
     with tempfile.TemporaryDirectory(prefix="intentloop-fit-") as scratch:
+        folder = checkpoints or Path(scratch)
+        last = last_checkpoint(folder, fingerprint(model, examples, recipe))
         arguments = TrainingArguments(
-            output_dir=str(Path(scratch)),
+            output_dir=str(folder),
+            **choose,
+            per_device_eval_batch_size=64,
             num_train_epochs=recipe.epochs,
             per_device_train_batch_size=recipe.batch,
             learning_rate=recipe.learning_rate,
@@ -216,11 +255,14 @@ def run_trainer(
             data_seed=recipe.seed,
             use_cpu=not has_gpu,
             bf16=has_gpu,
+            gradient_checkpointing=has_gpu,
             logging_steps=5,
-            save_strategy="no",
+            save_strategy="epoch" if validation or checkpoints else "no",
+            save_total_limit=1,
             report_to="none",
             disable_tqdm=True,
             remove_unused_columns=False,
+            label_names=["labels"],
             dataloader_pin_memory=has_gpu,
         )
         made = WeightedTrainer if positive_weights is not None else Trainer
@@ -228,14 +270,44 @@ def run_trainer(
             model=model,
             args=arguments,
             train_dataset=list(examples),
+            eval_dataset=validation,
             data_collator=collate,
-            callbacks=[ReportSteps(stage, report)],
+            compute_metrics=_f1,
+            callbacks=[ReportSteps(stage, report), *([EarlyStoppingCallback(recipe.patience)] if validation else ())],
         )
         trainer.remove_callback(PrinterCallback)
         if positive_weights is not None:
             trainer.positive_weights = torch.from_numpy(positive_weights)
-        trainer.train()
+        trainer.train(resume_from_checkpoint=last)
     return trainer
+
+
+def _f1(predicted: Any) -> dict[str, float]:
+    return {"f1": macro_f1(np.asarray(predicted.predictions) > 0, np.asarray(predicted.label_ids) > 0)}
+
+
+def fingerprint(model: Any, examples: Sequence[Any], recipe: Recipe) -> str:
+    """What a training hangs on, as a hash: the weights that it starts from, its examples in their order, its recipe."""
+    digest = hashlib.sha256(repr(recipe).encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().float().numpy().tobytes())
+    for example in examples:
+        digest.update(repr(example).encode())
+    return digest.hexdigest()
+
+
+def last_checkpoint(folder: Path, of: str) -> str | None:
+    """The last whole checkpoint of the training `of` in `folder`; those of another training are removed."""
+    name = folder / "fingerprint"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not name.exists() or name.read_text() != of:
+        shutil.rmtree(folder)
+        folder.mkdir()
+        name.write_text(of)
+        return None
+    # The state is written last.
+    whole = [one for one in folder.glob("checkpoint-*") if (one / "trainer_state.json").exists()]
+    return str(max(whole, key=lambda one: int(one.name.rpartition("-")[2]))) if whole else None
 
 
 def torch_logits(model: Any, tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> NDArray[np.float32]:

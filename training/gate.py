@@ -2,9 +2,11 @@
 
 The candidate passes if all of this holds:
 
-* its numbers are finite and its labels are the serving version's;
+* its numbers are finite and its labels are those of the taxonomy;
+* it answers every golden question right, one question in time, and is not too large;
 * its macro-F1 is not worse beyond the noise (paired bootstrap over the rows), and in no case by more than three points;
-* no intent with at least ten held-out rows is worse by more than five points of F1.
+* no intent with at least ten held-out rows is worse by more than five points of F1;
+* its confidence is not further from the share of right answers (expected calibration error) by more than two points.
 """
 
 from __future__ import annotations
@@ -24,15 +26,29 @@ MAX_LOSS: Final = 0.03
 MAX_INTENT_LOSS: Final = 0.05
 MIN_INTENT_ROWS: Final = 10
 MIN_ROWS: Final = 20
+MAX_CALIBRATION_LOSS: Final = 0.02
+MAX_MILLISECONDS: Final = 50.0
+MAX_BYTES: Final = 400 << 20
 _ROUNDING: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Sanity:
-    """What must hold before scores are even looked at."""
+    """What is known of a candidate besides its answers to the held-out rows.
+
+    Attributes:
+        golden_wrong: the golden questions that it answers wrong.
+        milliseconds: the median time of a single answer.
+        size: bytes that a replica downloads.
+        calibration: the expected calibration errors of the serving version and of the candidate, where both are known.
+    """
 
     finite: bool
     labels_equal: bool
+    golden_wrong: tuple[str, ...] = ()
+    milliseconds: float = 0.0
+    size: int = 0
+    calibration: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +77,15 @@ def judge(serving: Marks | None, candidate: Marks, truth: Marks, sanity: Sanity,
     if not sanity.finite:
         faults.append("the candidate answers with numbers that are not finite")
     if not sanity.labels_equal:
-        faults.append("the candidate has other labels than the serving version")
+        faults.append("the candidate has other labels than the taxonomy")
     if len(truth) < MIN_ROWS:
         faults.append(f"only {len(truth)} held-out rows, at least {MIN_ROWS} are needed to judge")
+    if sanity.golden_wrong:
+        faults.append(f"{len(sanity.golden_wrong)} golden questions are answered wrong: {', '.join(sanity.golden_wrong[:5])}")
+    if sanity.milliseconds > MAX_MILLISECONDS:
+        faults.append(f"a single answer takes {sanity.milliseconds:.1f} ms, more than {MAX_MILLISECONDS:.0f}")
+    if sanity.size > MAX_BYTES:
+        faults.append(f"a replica would download {sanity.size >> 20} MB, more than {MAX_BYTES >> 20}")
     if faults:
         return Verdict(False, faults)
     new = score(candidate, truth)
@@ -77,6 +99,11 @@ def judge(serving: Marks | None, candidate: Marks, truth: Marks, sanity: Sanity,
     elif new.macro_f1 < old.macro_f1 - MAX_LOSS - _ROUNDING:
         faults.append(f"{compared}: worse by more than {100 * MAX_LOSS:.0f} points")
     faults += _lost_intents(old, new)
+    if sanity.calibration and sanity.calibration[1] > sanity.calibration[0] + MAX_CALIBRATION_LOSS + _ROUNDING:
+        before, after = (100 * error for error in sanity.calibration)
+        faults.append(
+            f"calibration error {before:.1f} -> {after:.1f} points, worse by more than {100 * MAX_CALIBRATION_LOSS:.0f}"
+        )
     if faults:
         return Verdict(False, faults)
     return Verdict(True, [f"{compared} (worse in {worse:.0%} of resamples); no intent lost more than 5 points"])

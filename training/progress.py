@@ -11,7 +11,7 @@ class Progress:
     """One moment of a training.
 
     Attributes:
-        stage: ``prepare``, ``fine_tune``, ``export``, ``evaluate``, ``keywords`` or ``gate``.
+        stage: ``prepare``, ``keywords``, ``wide``, ``fine_tune``, ``export``, ``gate`` or ``suspects``.
         step: steps done in this stage.
         total_steps: steps that the stage has.
         loss: the last training loss, where there is one.

@@ -6,10 +6,11 @@ A candidate that the gate rejects is written too: an operator may look at it, bu
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,22 +18,27 @@ from typing import Any, Final
 import numpy as np
 
 from inference.artefact import MANIFEST, TRAINING, Manifest, manifest_sha256, seal, verify
+from inference.grams import GRAMS_FILE
 from inference.predictor import Predictor
-from inference.rules import KeywordRules, Rule, RuleSet, read_rule_set
+from inference.rules import Rule, RuleSet, read_rule_set
 from schema.errors import ArtefactError, ConfigError, TrainingError
-from schema.taxonomy import INTENTS
+from schema.taxonomy import INTENTS, Intent
 from training.assembly import Identity, calibrate_and_seal, close, write_rules
+from training.base import BUILTIN, ENCODER
 from training.corpus import Row, Sides, distinct, seed_rows, split
-from training.evaluate import Marks, answers, marks, score
-from training.gate import Sanity, Verdict, judge
+from training.evaluate import answers, macro_f1, marks
 from training.job import TrainJob, TrainResult
-from training.keywords import merge, mine
+from training.judgement import judge_folder
+from training.keywords import gather, merge, proven, retire, rules_json
 from training.progress import Progress
 from training.replay import sample
 
 Report = Callable[[Progress], None]
 MAX_LENGTH: Final = 64
-_MODEL_FILES: Final = ("model.onnx", "tokenizer.json", "weights")
+MIN_VALIDATION: Final = 50
+MAX_DRIFT: Final = 0.04
+"""An increment that loses more macro-F1 than this on the validation rows has forgotten; everything is learned anew."""
+_MODEL_FILES: Final = ("model.onnx", GRAMS_FILE, "tokenizer.json", "weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +67,17 @@ def train(job: TrainJob, report: Report = lambda _: None) -> TrainResult:
         mined, rules, revision = _rules(job, parent, sides, report)
         write_rules(scratch, rules, revision)
         if job.task == "fine_tune":
-            fresh, replayed = _fine_tune(job, parent, sides, revision, scratch, report)
+            told = _fine_tune(job, parent, sides, revision, scratch, report)
         else:
-            fresh, replayed = _keep_model(job, parent, revision, scratch), 0
-        verdict, metrics = _judge(job, parent, sides.held_out, scratch, report)
-        metrics |= {"train_rows": fresh, "replay_rows": replayed, "rules": len(rules), "gate": verdict.as_json()}
-        close(scratch, metrics)
+            told = _keep_model(job, parent, revision, scratch)
+        report(Progress("gate"))
+        verdict, metrics = judge_folder(
+            scratch, parent.folder if parent else None, sides.held_out, threads=job.threads, golden=job.golden
+        )
+        metrics |= told | {"lineage": _lineage(parent), "rules": sum(rule.enabled for rule in rules), "rules_mined": len(mined)}
+        wrong = _suspects(job, sides, report)
+        # How long an answer took differs each time; the artefact must not.
+        close(scratch, {name: value for name, value in metrics.items() if name != "milliseconds"})
         scratch.chmod(0o755)  # mkdtemp makes it private; replicas may run as another user
         os.rename(scratch, job.out)
     finally:
@@ -76,9 +87,21 @@ def train(job: TrainJob, report: Report = lambda _: None) -> TrainResult:
         version=job.version,
         manifest_sha256=manifest_sha256(job.out),
         reason="; ".join(verdict.reasons),
-        rules=mined,
+        rules=[rule for rule in rules if rule.source == "auto" or rule.retired_reason],
         metrics=metrics,
+        suspects=wrong,
     )
+
+
+def _suspects(job: TrainJob, sides: Sides, report: Report) -> list[dict[str, Any]]:
+    """The labels that look wrong, of questions that people labelled here."""
+    if not (job.rows or job.replay):
+        return []
+    from training.suspects import suspects  # here: scikit-learn and cleanlab take their time
+
+    report(Progress("suspects"))
+    asked = split(distinct([*job.replay, *job.rows]))
+    return suspects([*sides.training, *sides.validation], [*asked.training, *asked.validation])
 
 
 def _parent(job: TrainJob) -> _Parent | None:
@@ -91,96 +114,137 @@ def _parent(job: TrainJob) -> _Parent | None:
     return None
 
 
+def _lineage(parent: _Parent | None) -> list[str]:
+    """The versions from the first one to the parent."""
+    if parent is None:
+        return []
+    try:
+        told = json.loads((parent.folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        told = {}  # an artefact from elsewhere
+    return [*told.get("lineage", []), parent.manifest.version]
+
+
 def _rules(job: TrainJob, parent: _Parent | None, sides: Sides, report: Report) -> tuple[list[Rule], list[Rule], int]:
-    """The mined rules, all rules of the new version, and their revision."""
+    """The mined rules, all rules with those that are switched off, and their revision."""
     before = RuleSet(revision=0, rules=[])
     if parent:
         before = read_rule_set(parent.folder)
     known = list(before.rules if job.rules is None else job.rules)
     mined: list[Rule] = []
+    rules = known
     if job.extract_keywords or job.task == "extract_keywords":
         report(Progress("keywords"))
-        mined = mine(
-            [*sides.training, *sides.validation],
-            min_support=job.min_support,
-            min_confidence=job.min_confidence,
-            limit=job.rule_limit,
-            words=[rule.keyword for rule in known],
-        )
-    rules = merge(known, mined)
-    changed = rules != before.rules
+        labelled = [*sides.training, *sides.validation]
+        evidence = gather(labelled, [rule.keyword for rule in known], min_support=job.min_support)
+        mined = proven(evidence, job.min_support, job.min_confidence)[: job.rule_limit]
+        rules = retire(merge(known, mined), evidence)
+    changed = rules_json(rules, 0) != rules_json(before.rules, 0)
     return mined, rules, before.revision + changed if job.rules_revision is None else job.rules_revision
 
 
-def _identity(job: TrainJob, parent: _Parent | None, revision: int) -> Identity:
+def _identity(job: TrainJob, parent: _Parent | None, revision: int, *, full: bool) -> Identity:
     known = parent.manifest if parent else None
+    base = job.base or (known.base_model if known else job.parent)
     return Identity(
         version=job.version,
         parent=known.version if known else None,
-        base_model=known.base_model if known else Path(job.parent).name,
+        base_model=base_name(base) if known is None or full else known.base_model,
         created_at=job.created_at,
-        labels=known.labels if known else INTENTS,
+        labels=INTENTS if known is None or full else known.labels,
         max_length=known.max_length if known else MAX_LENGTH,
         rules_revision=revision,
     )
 
 
+def base_name(base: str) -> str:
+    """What manifests call the base `base`: a directory goes by its name."""
+    return Path(base).name if Path(base).is_dir() else base
+
+
+def _full_because(job: TrainJob, parent: _Parent | None) -> str:
+    """Why everything must be learned anew; empty where an increment will do."""
+    if parent is None:
+        return "it is the first version"
+    if parent.manifest.labels != INTENTS:
+        return f"the intents changed: {parent.manifest.version} has {len(parent.manifest.labels)}, there are {len(INTENTS)} now"
+    if job.base and base_name(job.base) != parent.manifest.base_model:
+        return f"the base changed from {parent.manifest.base_model} to {base_name(job.base)}"
+    return ""
+
+
 def _fine_tune(
     job: TrainJob, parent: _Parent | None, sides: Sides, revision: int, scratch: Path, report: Report
-) -> tuple[int, int]:
-    """Train, export and calibrate into `scratch`; returns how many fresh and replayed rows trained."""
-    fresh = split(distinct(job.rows)).training
-    if not fresh and parent:
+) -> dict[str, Any]:
+    """Train, export and calibrate into `scratch`; returns how many fresh and replayed rows trained, and what was full and why."""
+    if parent and not split(distinct(job.rows)).training:
         raise TrainingError("no fresh question is on the training side: all are held out, validate, or there are none")
-    identity = _identity(job, parent, revision)
-    replayed = sample(sides.training, fresh, salt=f"{job.seed}:{identity.parent}", labels=identity.labels)
-    if parent is None:  # a first version learns everything there is
+    why = _full_because(job, parent)
+    told = _learn(job, parent, sides, revision, scratch, report, full=bool(why))
+    if parent and not why and (drift := _drift(job, parent, sides.validation, scratch)):
+        if not (job.base or parent.manifest.base_model == BUILTIN):
+            return told | {"full": "", "drift": f"{drift}; no full retraining, as INTENTLOOP_BASE_MODEL is not set"}
+        why = drift
+        told = _learn(job, parent, sides, revision, scratch, report, full=True)
+    return told | {"full": why}
+
+
+def _learn(
+    job: TrainJob, parent: _Parent | None, sides: Sides, revision: int, scratch: Path, report: Report, *, full: bool
+) -> dict[str, Any]:
+    identity = _identity(job, parent, revision, full=full)
+    fresh = split(distinct(job.rows)).training
+    if full:
         known = {row.question for row in fresh}
         replayed = [row for row in sides.training if row.question not in known]
+        base = job.base or (parent.manifest.base_model if parent else job.parent)
+        start = str(ENCODER) if base == BUILTIN else base
+    else:
+        assert parent is not None
+        replayed = sample(sides.training, fresh, salt=f"{job.seed}:{identity.parent}", labels=identity.labels)
+        start = str(parent.folder)
     # Imported here, because torch takes seconds and mining rules does not need it.
     from training.increment import increment
 
-    start = str(parent.folder) if parent else job.parent
-    increment(start, fresh, replayed, sides.validation, identity, scratch, job=job, report=report)
+    report(Progress("wide"))
+    learn_wide(sides.training, identity.labels, scratch)
+    losses = increment(start, fresh, replayed, sides.validation, identity, scratch, job=job, report=report)
     calibrate_and_seal(scratch, identity, sides.validation, threads=job.threads)
-    return len(fresh), len(replayed)
+    return {"train_rows": len(fresh), "replay_rows": len(replayed), "loss": losses}
 
 
-def _keep_model(job: TrainJob, parent: _Parent | None, revision: int, scratch: Path) -> int:
-    """Take the parent's model, thresholds and weights over; returns the rows that trained: none."""
+def learn_wide(rows: Sequence[Row], labels: Sequence[Intent], folder: Path) -> None:
+    """Fit the wide half on `rows`, all that there are, and write it to `folder`."""
+    from training.wide import fit_grams  # here: scikit-learn takes a second, and mining rules does not need it
+
+    fit_grams([row.question for row in rows], marks(rows, labels).astype(np.float32)).save(folder)
+
+
+def _drift(job: TrainJob, parent: _Parent, validation: list[Row], scratch: Path) -> str:
+    """How much worse than its parent the increment is on the validation rows; empty where it is not, or they are few."""
+    if len(validation) < MIN_VALIDATION:
+        return ""
+    truth = marks(validation)
+    before, after = (
+        macro_f1(answers(Predictor.load(folder, threads=job.threads), validation).said, truth)
+        for folder in (parent.folder, scratch)
+    )
+    if after >= before - MAX_DRIFT:
+        return ""
+    return f"the increment drifted: macro-F1 {before:.4f} -> {after:.4f} on {len(validation)} validation rows"
+
+
+def _keep_model(job: TrainJob, parent: _Parent | None, revision: int, scratch: Path) -> dict[str, Any]:
+    """Take the parent's model, thresholds and weights over; returns the numbers of rows that trained: none."""
     assert parent is not None
     for name in _MODEL_FILES:
         source = parent.folder / name
+        if not source.exists():
+            continue  # a version without a wide half
         if source.is_dir():
             shutil.copytree(source, scratch / name)
         else:
             shutil.copyfile(source, scratch / name)
-    kept = {"temperature": parent.manifest.temperature, "thresholds": parent.manifest.thresholds}
-    seal(scratch, _identity(job, parent, revision).fields() | kept)
-    return 0
-
-
-def _judge(
-    job: TrainJob, parent: _Parent | None, held_out: list[Row], scratch: Path, report: Report
-) -> tuple[Verdict, dict[str, Any]]:
-    """Score the serving version and the candidate on the same rows, through the predictor that replicas run."""
-    truth = marks(held_out)
-    report(Progress("evaluate", 0, 2))
-    serving: Marks | None = None
-    if parent:
-        serving = answers(Predictor.load(parent.folder, threads=job.threads), held_out)
-    report(Progress("evaluate", 1, 2))
-    model = Predictor.load(scratch, threads=job.threads)
-    candidate = answers(model, held_out)
-    KeywordRules.load(scratch)  # a rule file that does not load must not get past here
-    report(Progress("gate"))
-    sanity = Sanity(
-        finite=bool(np.isfinite(model.probabilities([row.question for row in held_out[:50]])).all()),
-        labels_equal=parent is None or model.labels == parent.manifest.labels,
-    )
-    verdict = judge(serving, candidate, truth, sanity)
-    return verdict, {
-        "held_out_rows": len(held_out),
-        "serving": None if serving is None else score(serving, truth).as_json(),
-        "candidate": score(candidate, truth).as_json(),
-    }
+    kept = {name: getattr(parent.manifest, name) for name in ("temperature", "thresholds", "wide_share")}
+    seal(scratch, _identity(job, parent, revision, full=False).fields() | kept)
+    return {"train_rows": 0, "replay_rows": 0, "full": ""}

@@ -180,8 +180,9 @@ class Labeler:
         self._send_poison()
         while not (self._enough.is_set() and self.questions >= self._want) and not self._abandoned.is_set():
             self._round()
-            # once the test waits only for the labels there is no reason to spread them
-            (self._abandoned if self._enough.is_set() else self._enough).wait(ROUND_SECONDS)
+            # once the test waits only for the labels there is no reason to spread them; once there are enough, few will do
+            pause = ROUND_SECONDS if self.questions < self._want else 10 * ROUND_SECONDS
+            (self._abandoned if self._enough.is_set() else self._enough).wait(pause)
 
     def _round(self) -> None:
         for question in self._again:

@@ -17,7 +17,8 @@ from sqlalchemy import Engine, func, select, update
 from api.app import make_app
 from api.state import Api
 from schema.activations import activate
-from schema.events import QuestionLabeled, ReplicaStatus, TrainingRequested, decode, uuid7
+from schema.events import QuestionLabeled, ReplicaStatus, TrainingRequested, decode
+from schema.ids import uuid7
 from schema.producer import EventProducer
 from schema.settings import Settings
 from schema.tables import intent_keyword_counts as counts
@@ -214,7 +215,7 @@ async def test_the_queue_holds_what_may_be_labelled_in_the_wished_order(client: 
     async def order(query: str) -> list[int]:
         return [q["id"] for q in (await get(client, f"/questions/unlabeled{query}"))["questions"]]
 
-    assert await order("") == await order("?strategy=lowest_confidence") == [never, unsure, sure]
+    assert await order("") == await order("?strategy=uncertain") == [never, unsure, sure]
     assert await order("?strategy=newest") == [unsure, never, sure]
     assert await order("?strategy=oldest") == [sure, never, unsure]
     assert sorted(await order("?strategy=random")) == sorted([sure, unsure, never])

@@ -5,33 +5,37 @@ from __future__ import annotations
 import sys
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, select, update
 
+from api import queue
 from consumers.registry import register_builtin
 from consumers.relay import publish_outbox
 from consumers.trainer import Trainer
-from consumers.training_data import begin, finish, holds
+from consumers.training_data import Run, begin, finish, holds, save_rules, save_suspects
 from consumers.trigger import consider
 from intentloop import BUILTIN
-from schema.batches import make_batch, request_run
+from schema.batches import cancel, make_batch, request_run
 from schema.database import in_transaction
-from schema.errors import TransientError
+from schema.errors import Conflict, TransientError
 from schema.events import LabelApplied, TrainingFinished, TrainingRequested, decode
 from schema.outbox import enqueue
 from schema.producer import EventProducer
 from schema.settings import Settings
+from schema.tables import intent_keyword_rules as rules
 from schema.tables import intent_model_training_batches as batches
 from schema.tables import intent_model_versions as versions
 from schema.tables import intent_user_questions as questions
 from schema.tables import outbox, utc_now
 from schema.text import text_hash
 from schema.topics import LABEL_APPLIED, TRAINING_FINISHED, TRAINING_REQUESTED
+from streams.rollups import refill
 from tests.running import Process, read_all, running, wait_until
 
 
@@ -58,6 +62,7 @@ def add_labelled(connection: Connection, rows: Sequence[tuple[str, list[str]]]) 
             for text, intents in rows
         ],
     )
+    refill(connection)
 
 
 def varied(number: int) -> list[tuple[str, list[str]]]:
@@ -192,6 +197,70 @@ def test_a_trainer_killed_in_training_leaves_no_child_and_the_next_one_finishes_
         assert connection.execute(select(versions.c.version).order_by(versions.c.id)).scalars().all() == ["v0", "v1"]
         statuses = set(connection.execute(select(questions.c.training_status)).scalars())
     assert statuses == {"used"}
+
+
+def test_a_cancelled_training_ends_its_child_and_releases_its_members(settings: Settings, engine: Engine, kafka: str) -> None:
+    """Cancelled while the child works: it ends, no version comes of it, and the labels wait for the next batch."""
+    register_builtin(settings, engine, BUILTIN)
+    in_transaction(engine, lambda connection: add_labelled(connection, varied(40)))
+    batch_id = in_transaction(engine, lambda c: make_batch(c, task="fine_tune", trigger="manual")).batch_id
+    works = (sys.executable, "-c", 'import sys; print(\'{"progress": {"stage": "prepare"}}\', flush=True); sys.stdin.read()')
+    trainer = Trainer(engine, settings, command=works)
+    with ThreadPoolExecutor(1) as thread:
+        running_batch = thread.submit(trainer.train, batch_id)
+        wait_until(lambda: batch_rows(engine)[0]["progress"], "the training is under way", 60)
+        in_transaction(engine, partial(cancel, batch_id=batch_id, reason="not now"))
+        running_batch.result(20)
+    [batch] = batch_rows(engine)
+    assert (batch["training_status"], batch["error_message"]) == ("cancelled", "not now")
+    with engine.connect() as connection:
+        released = connection.execute(select(questions.c.training_batch_id, questions.c.training_status)).all()
+        assert connection.execute(select(versions.c.version)).scalars().all() == ["v0"]
+    assert {tuple(row) for row in released} == {(None, "pending")}
+    assert not (settings.var / "training" / batch_id).exists()
+    with pytest.raises(Conflict, match="is cancelled"):
+        in_transaction(engine, partial(cancel, batch_id=batch_id, reason="again"))
+    with EventProducer(settings, source="test") as producer:
+        in_transaction(engine, lambda connection: publish_outbox(connection, producer))
+    [said] = read_all(kafka, TRAINING_FINISHED.name(settings.topic_prefix))
+    assert decode(TrainingFinished, said.value()).data.outcome == "cancelled"
+
+
+def test_suspects_are_kept_until_their_label_changes(engine: Engine) -> None:
+    in_transaction(engine, lambda connection: add_labelled(connection, varied(4)))
+    run = Run("b-1", "fine_tune", 1, "v1", 1, "v0", "", "", True, {}, None)
+    found = [
+        {"text_hash": text_hash(varied(4)[n][0]).hex(), "quality": quality, "suggested": ["general"]}
+        for n, quality in ((2, 0.2), (1, 0.1))
+    ]
+    in_transaction(engine, partial(save_suspects, run=run, found=found))
+    assert in_transaction(engine, partial(queue.suspects, limit=10)) == [2, 3], "the worst first"
+    relabelled = update(questions).where(questions.c.id == 2).values(labeled_at=datetime(2030, 1, 1))
+    in_transaction(engine, lambda connection: connection.execute(relabelled))
+    assert in_transaction(engine, partial(queue.suspects, limit=10)) == [3]
+    in_transaction(engine, partial(save_suspects, run=run, found=[]))
+    assert in_transaction(engine, partial(queue.suspects, limit=10)) == []
+
+
+def test_rules_are_retired_flagged_and_revived_and_a_person_s_decision_stays(engine: Engine) -> None:
+    def rule(word: str, *, enabled: bool = True, reason: str = "", source: str = "auto") -> dict[str, object]:
+        said = {"keyword": word, "intent": "career", "confidence_boost": 0.1, "support": 5, "source": source}
+        return said | {"enabled": enabled, "retired_reason": reason}
+
+    def state() -> dict[str, tuple[bool, str | None]]:
+        with engine.connect() as connection:
+            return {row.keyword: (row.enabled, row.retired_reason) for row in connection.execute(select(rules))}
+
+    words = ("跳槽", "升职", "手写")
+    first = [rule("跳槽"), rule("升职"), rule("手写", source="manual")]
+    in_transaction(engine, partial(save_rules, judged=first, revision=1))
+    off = update(rules).where(rules.c.keyword == "升职").values(enabled=False)
+    in_transaction(engine, lambda connection: connection.execute(off))
+    found = [rule("跳槽", enabled=False, reason="wrong"), rule("升职"), rule("手写", reason="wrong", source="manual")]
+    in_transaction(engine, partial(save_rules, judged=found, revision=2))
+    assert state() == dict(zip(words, [(False, "wrong"), (False, None), (True, "wrong")], strict=True))
+    in_transaction(engine, partial(save_rules, judged=[rule("跳槽"), rule("手写", source="manual")], revision=3))
+    assert state() == dict(zip(words, [(True, None), (False, None), (True, None)], strict=True))
 
 
 def children(pid: int) -> list[int]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import itertools
 import json
-import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,68 +15,28 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, select
 
 from api.app import make_app
 from api.queue import choose, draw
 from api.state import Api
 from schema.database import in_transaction
-from schema.dead_letters import Origin
-from schema.events import Classification, Consent, Envelope, KeywordCounted, MatchedRule, QuestionAsked, QuestionLabeled, wrap
+from schema.events import Consent, KeywordCounted
 from schema.keyword_windows import Window, count_window
-from schema.privacy import pseudonym
 from schema.producer import EventProducer
 from schema.publisher import QuestionPublisher
-from schema.rollups import read
 from schema.settings import Settings
-from schema.tables import intent_keyword_rules as rules
 from schema.tables import intent_keyword_snapshots as snapshots
 from schema.tables import intent_user_questions as questions
 from schema.tables import utc_now
 from schema.topics import KEYWORD_COUNTS
-from streams.labels import apply_labels, withdraw_consent
-from streams.questions import Row, prepare, store_questions
-from streams.records import Record
-from streams.rollups import recount
+from streams.questions import store_questions
 from streams.snapshots import EVERY, take_snapshot
+from tests.deliveries import HOUR, NOW, asked, assert_rollups_hold, batch, rows_of, store
 from tests.running import Process, running, wait_until
 
 ROOT = "/api/v1/model-tuning"
-KEY = "a key for tests only"
-NOW = utc_now().replace(minute=0, second=0, microsecond=0)
-HOUR = timedelta(hours=1)
 Client = TestClient[web.Request, web.Application]
-numbers = itertools.count(1)
-Batch = Sequence[tuple[str, QuestionAsked]]
-
-
-def asked(keyword: str, *intents: str, **changes: Any) -> QuestionAsked:
-    """A question in which `keyword` stands."""
-    said = {"intents": intents or ["wealth"], "confidence": 0.5, "keywords": [keyword], "method": "local_model"}
-    said |= {"response_time_ms": 12, "is_fortune_related": True, "model_version": "v0", "rules_revision": 0}
-    question = QuestionAsked(
-        question=f"{keyword}如何", user_id="u", consent=Consent(training=True), classification=Classification.model_validate(said)
-    )
-    return question.model_copy(update=changes)
-
-
-def batch(*said: QuestionAsked) -> Batch:
-    """`said` with event ids, growing ones, so that they can be delivered again."""
-    return [(str(uuid.UUID(int=next(numbers))), question) for question in said]
-
-
-def rows_of(events: Batch, now: datetime) -> list[Row]:
-    return [
-        prepare(
-            wrap(question, source="test", event_id=number, at=now.replace(tzinfo=UTC)), key=KEY, default_consent=False, now=now
-        )
-        for number, question in events
-    ]
-
-
-def store(engine: Engine, events: Batch, now: datetime = NOW) -> None:
-    """Deliver `events` to the database as the streams worker does."""
-    in_transaction(engine, partial(store_questions, batch=rows_of(events, now)))
 
 
 def snapshot(engine: Engine, now: datetime) -> bool:
@@ -103,13 +61,6 @@ def counted(engine: Engine, window: Window, now: datetime, intent: str | None = 
 def since(engine: Engine, window: Window, now: datetime) -> datetime | None:
     with engine.connect() as connection:
         return count_window(connection, window, now, intent=None, limit=1).since
-
-
-def assert_rollups_hold(engine: Engine) -> dict[tuple[str, str], int]:
-    with engine.connect() as connection:
-        kept = read(connection)
-        assert kept == recount(connection)
-    return kept
 
 
 def test_windows_count_what_came_since_their_snapshot(past: Engine) -> None:
@@ -210,104 +161,6 @@ def test_windows_and_rollups_hold_across_workers_kills_and_restarts(settings: Se
     assert counted(past, "hour", now) == {"财运": 1000, "跳槽": 2000}
     assert counted(past, "total", now) == {"财运": 1200, "跳槽": 2000}
     assert assert_rollups_hold(past)["questions", "waiting"] == 3200
-
-
-def labelled(number: int, *intents: str, event_id: str | None = None) -> tuple[Record, Envelope[QuestionLabeled]]:
-    """A label as the agent hands it over, with its record, of which only refusals speak."""
-    said = {"question_id": number, "correct_intent": intents, "labeler_id": "ann", "labeled_at": NOW}
-    record = Record(Origin("question.labeled", 0, number, "test", 0), None, None, [])
-    return record, wrap(QuestionLabeled.model_validate(said), source="test", event_id=event_id)
-
-
-def label(engine: Engine, number: int, *intents: str, event_id: str | None = None) -> None:
-    one = labelled(number, *intents, event_id=event_id)
-    in_transaction(engine, partial(apply_labels, labels=[one]))
-
-
-def test_rollups_equal_a_recount_after_every_kind_of_change(engine: Engine) -> None:
-    classified = asked("财运", "wealth", "career").classification
-    assert classified is not None
-    events = batch(
-        *(asked("财运", "wealth", "career", user_id=f"u{n % 2}") for n in range(6)),
-        asked("财运", classification=None),
-        asked("财运", consent=None),
-        asked("财运", consent=Consent(training=False), user_id=None),
-        asked("财运", user_id="u1", classification=classified.model_copy(update={"method": "llm_fallback"})),
-    )
-    store(engine, events)
-    assert assert_rollups_hold(engine)["questions", "waiting"] == 8
-    store(engine, [*events, *batch(asked("跳槽"))], NOW + 40 * 24 * HOUR)
-    assert assert_rollups_hold(engine)["questions", "total"] == 11
-    label(engine, 1, "career", "wealth", event_id="l-1")
-    label(engine, 1, "health", event_id="l-1")
-    assert assert_rollups_hold(engine)["correct", "v0"] == 1
-    label(engine, 2, "health")
-    label(engine, 7, "health", "marriage")
-    assert_rollups_hold(engine)
-    with engine.begin() as connection:
-        connection.execute(update(questions).where(questions.c.id <= 2).values(training_status="used"))
-    label(engine, 1, "nayin")
-    assert ("correct", "v0") not in assert_rollups_hold(engine)
-    for user, skipped in (("u1", 3), ("u1", 0), ("nobody", 0)):
-        assert withdraw(engine, user) == skipped
-        assert_rollups_hold(engine)
-    store(engine, batch(asked("跳槽", user_id="u1")))
-    assert assert_rollups_hold(engine)["questions", "skipped"] == 6
-
-
-def withdraw(engine: Engine, user: str) -> int:
-    return in_transaction(engine, partial(withdraw_consent, user_id=pseudonym(user, KEY), withdrawn_at=NOW))
-
-
-@pytest.mark.parametrize("first", ["question", "withdrawal"])
-def test_a_question_that_meets_a_withdrawal_is_never_offered_for_training(engine: Engine, first: str) -> None:
-    """Whichever of two open transactions writes first, the other one waits for it, or is repeated after it."""
-    rows = rows_of(batch(asked("财运", user_id="u1")), NOW)
-    work = {
-        "question": partial(store_questions, batch=rows),
-        "withdrawal": partial(withdraw_consent, user_id=pseudonym("u1", KEY), withdrawn_at=NOW),
-    }
-    [later] = work.keys() - {first}
-    with ThreadPoolExecutor(1) as other:
-        with engine.begin() as connection:
-            work[first](connection)
-            waiting = other.submit(in_transaction, engine, work[later])
-            with pytest.raises(TimeoutError):
-                waiting.result(0.5)
-        waiting.result(30)
-    with engine.connect() as connection:
-        found = connection.execute(select(questions.c.consent_training, questions.c.training_status)).all()
-    assert found == [(False, "skipped")]
-    assert_rollups_hold(engine)
-
-
-def test_workers_that_share_rules_do_not_deadlock(engine: Engine) -> None:
-    """Two workers label and store at once what the same rules spoke in, each in another order; no transaction is repeated."""
-    words = [f"词{n}" for n in range(40)]
-    common = {"intent": "wealth", "confidence_boost": 0.3, "source": "manual", "created_at": NOW, "updated_at": NOW}
-    with engine.begin() as connection:
-        connection.execute(rules.insert(), [common | {"keyword": word} for word in words])
-
-    def spoken(order: Sequence[str]) -> Batch:
-        spoke = [MatchedRule(keyword=word, intent="wealth") for word in order[:9]]
-        said = [question.classification for question in map(asked, order) if question.classification]
-        return batch(*(asked("财运", classification=one.model_copy(update={"matched_rules": spoke})) for one in said * 3))
-
-    store(engine, [*spoken(words), *spoken(words)])
-    half = 3 * len(words)
-
-    def work(which: int) -> None:
-        order = words if which else words[::-1]
-        numbers = range(1, half + 1) if which else range(2 * half, half, -1)
-        for turn in range(20):
-            with engine.begin() as connection:
-                apply_labels(connection, [labelled(n, ("wealth", "career")[turn % 2]) for n in numbers])
-            with engine.begin() as connection:
-                store_questions(connection, rows_of(spoken(order[turn:]), NOW))
-
-    with ThreadPoolExecutor(2) as workers:
-        list(workers.map(work, range(2)))
-    assert_rollups_hold(engine)
 
 
 def test_random_questions_are_drawn_from_all_that_wait(engine: Engine) -> None:

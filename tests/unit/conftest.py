@@ -19,14 +19,15 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from inference.predictor import prepare
     from schema.taxonomy import INTENTS
     from training.assembly import Identity, calibrate_and_seal, close, write_rules
-    from training.base.build import metrics
     from training.base.vocabulary import make_tokenizer
-    from training.corpus import Sides, seed_rows, split
-    from training.evaluate import evaluate
+    from training.corpus import seed_rows, split
+    from training.evaluate import marks
     from training.export import export_model
     from training.finetune import Recipe, fit, make_deterministic
+    from training.judgement import judge_folder
     from training.keywords import mine
     from training.network import IntentClassifier
+    from training.wide import fit_grams
 
     sides = split(seed_rows())
     few = [[row for row in sides.training if intent in row.intents][:PARENT_ROWS_PER_INTENT] for intent in INTENTS]
@@ -62,7 +63,8 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     export_model(model, tokenizer, folder, max_length=32, parity=[row.question for row in sides.validation[:20]])
     write_rules(folder, mine(training, limit=100), identity.rules_revision)
+    fit_grams([row.question for row in training], marks(training).astype("float32")).save(folder)
     calibrate_and_seal(folder, identity, sides.validation, threads=2)
-    scores = evaluate(folder, sides.held_out, threads=2)
-    close(folder, metrics(Sides(training, sides.validation, sides.held_out), scores))
+    _, metrics = judge_folder(folder, None, sides.held_out, threads=2)
+    close(folder, metrics | {"train_rows": len(training), "replay_rows": 0})
     return folder

@@ -63,7 +63,7 @@ def test_bodies_queries_and_path_variables_are_described(document: Any) -> None:
     activate = document["paths"][f"{PREFIX}/models/{{version}}/activate"]["post"]
     assert activate["requestBody"]["required"] is False
     waiting = document["paths"][f"{PREFIX}/questions/unlabeled"]["get"]["parameters"]
-    assert {p["name"]: p["schema"].get("default") for p in waiting} == {"limit": 100, "strategy": "lowest_confidence"}
+    assert {p["name"]: p["schema"].get("default") for p in waiting} == {"limit": 100, "strategy": "uncertain"}
     operations = [operation for operations in document["paths"].values() for operation in operations.values()]
     names = [operation["operationId"] for operation in operations if "operationId" in operation]
     assert len(names) == len(set(names)) == len(ROUTES)

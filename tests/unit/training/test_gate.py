@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -99,10 +102,10 @@ def test_numbers_that_are_not_finite_are_rejected_however_good_the_scores(servin
     assert verdict.reasons == ["the candidate answers with numbers that are not finite"]
 
 
-def test_other_labels_than_the_serving_version_are_rejected() -> None:
+def test_other_labels_than_the_taxonomy_s_are_rejected() -> None:
     verdict = judge(EVERY_INTENT, EVERY_INTENT, EVERY_INTENT, Sanity(finite=True, labels_equal=False))
     assert not verdict.passed
-    assert verdict.reasons == ["the candidate has other labels than the serving version"]
+    assert verdict.reasons == ["the candidate has other labels than the taxonomy"]
 
 
 def test_the_first_version_passes_with_nothing_to_compare() -> None:
@@ -129,3 +132,23 @@ def test_the_same_answers_get_the_same_verdict() -> None:
     shares = {share_worse(serving, candidate, EVERY_INTENT, seed=seed) for seed in range(5)}
     assert len(shares) > 1, "the draws hang on the seed"
     assert max(shares) - min(shares) < 0.1, "and hardly matter"
+
+
+@pytest.mark.parametrize(
+    ("fact", "words"),
+    [
+        ({"golden_wrong": ("今年财运怎么样",)}, "1 golden questions are answered wrong: 今年财运怎么样"),
+        ({"milliseconds": 51.0}, "a single answer takes 51.0 ms"),
+        ({"size": 500 << 20}, "a replica would download 500 MB"),
+        ({"calibration": (0.02, 0.041)}, "calibration error 2.0 -> 4.1 points"),
+    ],
+)
+def test_a_candidate_with_equal_scores_is_rejected_for_what_else_is_known(fact: dict[str, Any], words: str) -> None:
+    verdict = judge(EVERY_INTENT, EVERY_INTENT, EVERY_INTENT, replace(SOUND, **fact))
+    assert not verdict.passed
+    assert words in verdict.reasons[0]
+
+
+def test_what_is_within_the_limits_passes() -> None:
+    facts = Sanity(finite=True, labels_equal=True, milliseconds=49.9, size=300 << 20, calibration=(0.02, 0.04))
+    assert judge(EVERY_INTENT, EVERY_INTENT, EVERY_INTENT, facts).passed

@@ -11,7 +11,7 @@ from inference.rules import KeywordRules, Rule, RuleSet
 from schema.errors import ConfigError, RequestError
 from schema.taxonomy import Intent
 from training.corpus import Row
-from training.keywords import MAX_BOOST, dictionary, merge, mine, read_rules, rules_json
+from training.keywords import MAX_BOOST, MIN_BOUND, dictionary, gather, merge, mine, read_rules, retire, rules_json, wilson
 
 
 def asked(intent: Intent, *questions: str) -> list[Row]:
@@ -19,9 +19,11 @@ def asked(intent: Intent, *questions: str) -> list[Row]:
 
 
 def mined(rows: list[Row], **options: float) -> dict[tuple[str, str], Rule]:
-    return {(rule.keyword, rule.intent): rule for rule in mine(rows, **options)}  # type: ignore[arg-type]
+    return {(rule.keyword, rule.intent): rule for rule in mine([*rows, *OTHERS], **options)}  # type: ignore[arg-type]
 
 
+OTHERS = asked("general", *(f"{n}?" for n in range(60)))
+"""Questions without words, so that no intent is everybody's."""
 JOBS = asked("career", "跳槽行不行", "何时跳槽", "跳槽跳槽还是跳槽")
 
 
@@ -36,8 +38,8 @@ def test_a_word_in_too_few_questions_is_no_rule() -> None:
 
 
 def test_a_word_that_people_disagree_about_is_no_rule() -> None:
-    rows = [*JOBS, *asked("wealth", "跳槽能赚钱吗")]
-    assert mined(rows, min_confidence=0.75)["跳槽", "career"].support == 4
+    rows = asked("career", *(f"{n}跳槽" for n in range(12))) + asked("wealth", *(f"{n}跳槽能赚钱吗" for n in range(4)))
+    assert mined(rows, min_confidence=0.75)["跳槽", "career"].support == 16
     assert ("跳槽", "career") not in mined(rows, min_confidence=0.76)
     assert ("跳槽", "wealth") not in mined(rows, min_confidence=0.26)
 
@@ -55,7 +57,8 @@ def test_stop_words_and_single_characters_are_no_rules() -> None:
 def test_the_limit_keeps_the_surest_rules() -> None:
     rows = [*asked("wealth", *(f"财运{tail}" for tail in ("好", "坏", "如意", "亨通", "平平"))), *JOBS]
     rules = mine(rows, limit=1000)
-    assert [rule.precision for rule in rules] == sorted((rule.precision for rule in rules), reverse=True)
+    bounds = [wilson(rule.success, rule.support) for rule in rules]
+    assert bounds == sorted(bounds, reverse=True)
     assert mine(rows, limit=1) == rules[:1]
     assert rules[0].keyword == "财运"
 
@@ -74,7 +77,7 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
 
 def test_every_mined_word_is_found_again_by_the_rules_that_serve() -> None:
     rows = [*JOBS, *asked("nayin", "霹雳火命", "是霹雳火吗", "查霹雳火")]
-    rules = mine(rows, words=["霹雳火"])
+    rules = mine([*rows, *OTHERS], words=["霹雳火"])
     assert "霹雳火" in {rule.keyword for rule in rules}
     serving = KeywordRules(RuleSet(revision=1, rules=rules))
     for rule in rules:
@@ -98,7 +101,46 @@ def test_merging_keeps_what_a_person_wrote() -> None:
 
 
 def test_a_rule_that_was_switched_off_does_not_come_back() -> None:
-    assert merge([rule("跳槽", enabled=False)], [rule("跳槽", support=50, success=50)]) == []
+    off = rule("跳槽", enabled=False)
+    assert merge([off], [rule("跳槽", support=50, success=50)]) == [off]
+
+
+def test_a_rule_that_was_retired_comes_back_with_evidence() -> None:
+    gone = rule("跳槽", enabled=False, retired_reason="1 of 9 labelled questions agree")
+    assert merge([gone], [rule("跳槽", support=50, success=50)]) == [rule("跳槽", support=50, success=50)]
+
+
+def test_a_rule_that_labels_speak_against_is_retired_and_a_person_s_only_flagged() -> None:
+    rows = asked("wealth", *(f"{what}跳槽" for what in ("因为钱", "为了加薪", "缺钱才", "想发财才", "收入低")))
+    mined_one, written = retire([rule("跳槽", support=3, success=3), rule("跳槽", source="manual")], gather(rows, []))
+    assert (mined_one.enabled, written.enabled) == (False, True)
+    assert mined_one.retired_reason == written.retired_reason == "0 of 5 labelled questions agree; precision is at least 0.00"
+
+
+def test_a_rule_that_people_disagree_with_live_is_retired_and_one_they_agree_with_stays() -> None:
+    [wrong, right] = retire([rule("升职", agreed=1, judged=6), rule("加薪", agreed=6, judged=6)], gather(JOBS, []))
+    assert (wrong.enabled, right.enabled) == (False, True)
+    assert wrong.retired_reason == "people agreed with 1 of 6 answers that it spoke for"
+
+
+def test_luck_is_no_evidence() -> None:
+    """The lower end of the interval: 2 of 2 may be luck, 3 of 3 hardly; published values of Wilson's interval."""
+    assert wilson(2, 2) < MIN_BOUND < wilson(3, 3)
+    assert wilson(9, 10) == pytest.approx(0.596, abs=0.001)
+    assert wilson(0, 0) == 0.0
+
+
+def test_a_word_is_no_rule_for_an_intent_that_everybody_carries() -> None:
+    assert mine(asked("career", *(f"{what}老板" for what in ("跟", "找", "骂", "谢")))) == []
+
+
+def test_words_that_jieba_splits_are_found() -> None:
+    heads = ("问问", "查一下", "我", "他说", "什么叫", "讲讲", "命里有", "听说")
+    tails = ("好吗", "是啥", "怎么看", "的人", "准吗", "来了", "旺财", "不懂")
+    rows = asked("nayin", *(f"{head}咸池煞{tail}" for head, tail in zip(heads, tails, strict=True)))
+    assert len(KeywordRules(RuleSet(revision=0, rules=[])).split("咸池煞")) > 1
+    others = asked("general", *("".join(chr(0x4E00 + 97 * n + 31 * i) for i in range(12)) for n in range(60)))
+    assert ("咸池煞", "nayin") in mined([*rows, *others])
 
 
 def test_live_counts_are_the_evidence_of_rules_without_mined_support(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ FRESH = [Row(f"我今年{i}月{what}能成吗", ("career",)) for i in "一二三
 
 @pytest.fixture
 def job(parent: Path, tmp_path: Path) -> TrainJob:
-    return TrainJob(rows=FRESH, parent=str(parent), out=tmp_path / "models" / "v1", version="v1", created_at=WHEN)
+    return TrainJob(rows=FRESH, parent=str(parent), out=tmp_path / "models" / "v1", version="v1", created_at=WHEN, golden=())
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def mining(job: TrainJob) -> TrainJob:
 @pytest.fixture(scope="module")
 def trained(parent: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "v1"
-    train(TrainJob(rows=FRESH, parent=str(parent), out=out, version="v1", created_at=WHEN))
+    train(TrainJob(rows=FRESH, parent=str(parent), out=out, version="v1", created_at=WHEN, golden=()))
     return out
 
 
@@ -153,7 +153,7 @@ def test_rules_that_a_person_wrote_or_switched_off_reach_the_artefact_as_they_ar
     assert [found.keyword for found in rules.match("我想跳槽然后升职")] == ["跳槽"]
 
 
-@pytest.mark.parametrize("stage", ["prepare", "keywords", "evaluate", "gate"])
+@pytest.mark.parametrize("stage", ["prepare", "keywords", "gate", "suspects"])
 def test_an_error_on_the_way_leaves_no_folder(mining: TrainJob, stage: str) -> None:
     with pytest.raises(InterruptedError):
         train(mining, _interrupt_at(stage))
@@ -241,3 +241,58 @@ def test_a_hugging_face_bert_starts_a_first_version(parent: Path, job: TrainJob,
     assert result.metrics["serving"] is None
     assert result.outcome == "completed"
     assert (job.out / MANIFEST).exists()
+
+
+def test_another_base_asks_for_a_full_retraining(parent: Path, job: TrainJob, tmp_path: Path) -> None:
+    start = tmp_path / "small-bert"
+    shutil.copytree(parent / "weights", start)
+    shutil.copyfile(parent / "tokenizer.json", start / "tokenizer.json")
+    result = train(replace(job, base=str(start), extract_keywords=False))
+    manifest = read_manifest(job.out)
+    assert result.metrics["full"] == "the base changed from tiny to small-bert"
+    assert (manifest.parent, manifest.base_model) == ("v0", "small-bert")
+    assert result.metrics["lineage"] == ["v0"]
+    assert result.metrics["replay_rows"] > 2000, "everything is learned anew"
+
+
+def test_an_interrupted_training_goes_on_to_the_same_bytes(trained: Path, job: TrainJob, tmp_path: Path) -> None:
+    job = replace(job, checkpoints=tmp_path / "checkpoints")
+
+    def interrupt(progress: Progress) -> None:
+        if progress.stage == "fine_tune" and progress.step > progress.total_steps / 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(job, interrupt)
+    steps: list[Progress] = []
+    train(job, lambda progress: steps.append(progress) if progress.stage == "fine_tune" else None)
+    assert min(step.step for step in steps) > steps[0].total_steps / 3, "the first epoch is not trained again"
+    assert manifest_sha256(job.out) == manifest_sha256(trained)
+
+
+def test_the_checkpoint_of_other_rows_is_not_taken(job: TrainJob, tmp_path: Path) -> None:
+    job = replace(job, checkpoints=tmp_path / "checkpoints")
+    steps: list[int] = []
+    train(job)
+    other = replace(job, rows=FRESH[:-1], out=job.out.with_name("v2"))
+    train(other, lambda progress: steps.append(progress.step) if progress.stage == "fine_tune" else None)
+    assert min(steps) <= 5
+
+
+def test_an_intent_that_the_new_rows_lack_is_not_forgotten(trained: Path) -> None:
+    """All fresh rows are of one intent; no other one loses more than the gate would allow."""
+    metrics = json.loads((trained / "metrics.json").read_text(encoding="utf-8"))
+    before, after = (metrics[which]["per_intent"] for which in ("serving", "candidate"))
+    lacking = [intent for intent in INTENTS if intent != "career" and before[intent]["support"] >= 10]
+    assert len(lacking) >= 9
+    assert {intent: after[intent]["f1"] for intent in lacking if after[intent]["f1"] < before[intent]["f1"] - 0.05} == {}
+
+
+def test_a_model_card_tells_lineage_scores_and_changes_and_shows_pictures(trained: Path) -> None:
+    card = (trained / "README.md").read_text(encoding="utf-8")
+    assert "- lineage: tiny -> v0 -> v1" in card
+    assert "## Answers that changed" in card
+    for name in ("scores", "reliability", "confusion", "loss"):
+        assert f"](plots/{name}.svg)" in card
+        assert (trained / "plots" / f"{name}.svg").read_text(encoding="utf-8").lstrip().startswith("<?xml")
+    assert {entry.role for name, entry in read_manifest(trained).files.items() if name.startswith("plots/")} == {"training"}

@@ -8,9 +8,10 @@ from math import ceil
 
 import pytest
 
+from api.mixing import grams
 from schema.privacy import find
 from schema.taxonomy import INTENTS
-from schema.text import normalise, text_hash
+from schema.text import text_hash
 from training.corpus import Row, seed_rows
 
 ALIKE = 0.6
@@ -19,12 +20,6 @@ ALIKE = 0.6
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
     return seed_rows()  # it refuses illegal labels and empty questions
-
-
-def grams(text: str) -> frozenset[str]:
-    """The runs of three characters of the normalised text; a shorter text is one of its own."""
-    plain = normalise(text)
-    return frozenset(plain[i : i + 3] for i in range(max(1, len(plain) - 2)))
 
 
 def near_copies(texts: Sequence[str], alike: float = ALIKE) -> list[tuple[str, str]]:
