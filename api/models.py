@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
+from api.cards import read_card
 from api.inputs import Moment, Why
 from api.state import Api
 from api.wire import PREFIX, Call, Nothing, Unavailable
-from inference.artefact import read_card
 from schema.activations import Activation, activate, current_activation, roll_back
 from schema.errors import ArtefactError, NotFound, TransientError
 from schema.privacy import mask

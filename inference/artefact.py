@@ -214,25 +214,6 @@ def fetch(url: str, *, sha256: str | None, cache: Path, roles: Iterable[Role] = 
         raise ArtefactError(f"{url} cannot be fetched: {error}") from error
 
 
-def read_card(url: str) -> tuple[str, dict[str, str]]:
-    """The model card of the artefact at `url`, and the pictures that it shows, by name, as SVG.
-
-    Raises:
-        ArtefactError: it cannot be read.
-    """
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-        manifest = _parse(filesystem.cat_file(f"{path}/{MANIFEST}"), url)
-        card = filesystem.cat_file(f"{path}/README.md").decode()
-        return card, {
-            Path(name).stem: filesystem.cat_file(f"{path}/{name}").decode()
-            for name in sorted(manifest.files)
-            if name.endswith(".svg")
-        }
-    except (OSError, ValueError) as error:
-        raise ArtefactError(f"the card at {url} cannot be read: {error}") from error
-
-
 def _download(filesystem: Any, source: str, target: Path, entry: FileEntry) -> None:
     """Copy one file and check it on the way. A file that is longer than announced is cut off, not swallowed."""
     target.parent.mkdir(parents=True, exist_ok=True)
