@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, and_, case, or_, select, update
+from sqlalchemy import Connection, Row, and_, case, literal_column, or_, select, update
 from sqlalchemy.dialects.mysql import insert
 
 from consumers.registry import next_rules_revision, next_version
@@ -205,7 +205,9 @@ def save_rules(connection: Connection, judged: Iterable[dict[str, Any]], revisio
         statement = insert(rules)
         new = statement.inserted
         # What a person switched off meanwhile stays off. MySQL assigns from left to right: the reason as it was decides.
-        by_itself = and_(rules.c.source == "auto", or_(rules.c.retired_reason.is_not(None), new.enabled == 0))
+        # Literals, as PyMySQL takes no parameters behind the values of many rows.
+        automatic, off = rules.c.source == literal_column("'auto'"), new.enabled == literal_column("0")
+        by_itself = and_(automatic, or_(rules.c.retired_reason.is_not(None), off))
         fresh = [
             ("support", new.support),
             ("enabled", case((by_itself, new.enabled), else_=rules.c.enabled)),
