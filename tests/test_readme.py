@@ -39,7 +39,7 @@ def commands_of(app: typer.Typer, group: str = "") -> dict[str, CommandInfo]:
 
 
 def test_every_command_exists() -> None:
-    named = set(re.findall(r"(?:`|bin/|^)intentloop ((?:dlq )?[a-z][a-z-]*)", README + DEAD_LETTERS, re.MULTILINE))
+    named = set(re.findall(r"(?:`|bin/|^)intentloop ((?:dlq |models )?[a-z][a-z-]*)", README + DEAD_LETTERS, re.MULTILINE))
     assert named, "the README names commands"
     assert named <= commands_of(cli).keys()
 
