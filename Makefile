@@ -14,9 +14,9 @@ install: .venv/.installed
 	@echo "installing into .venv (the first time takes some minutes: torch is large)"
 ifdef UV_TORCH_BACKEND
 	@# The lock's hashes are those of the default torch; another build of the same version has others.
-	$(UV) pip install --quiet --python $(BIN)/python --no-verify-hashes -c requirements.lock -e ".[train,local,s3,test]"
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --no-verify-hashes -c requirements.lock -e ".[train,local,s3,test]"
 else
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
 endif
 	@touch $@

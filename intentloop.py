@@ -275,6 +275,31 @@ def compare(
     show(first, second, rows, metrics)
 
 
+@models_cli.command("rescore")
+def rescore(
+    version: Annotated[str, typer.Argument(help="a version, or an artefact's folder")],
+    against: Annotated[str, typer.Option(help="the version that serves")] = "v0",
+    data: Annotated[
+        Path | None, typer.Option(help="labelled questions, JSON lines; their held-out ones count besides the seed corpus's")
+    ] = None,
+    progress: Annotated[bool, typer.Option(help="JSON lines on stdout; ends when stdin does")] = False,
+) -> None:
+    """Let a version go through the gate again, on the held-out questions as they are labelled now."""
+    from inference.artefact import SERVING
+    from local.training_progress import end_with_stdin
+    from training.corpus import distinct, read_rows, seed_rows, split
+    from training.judgement import judge_folder
+
+    if progress:
+        end_with_stdin()
+    rows = split(distinct([*seed_rows(), *(read_rows(data) if data else ())])).held_out
+    candidate, serving = find_model(version, SERVING), find_model(against, SERVING)
+    verdict, metrics = judge_folder(candidate, serving, rows, threads=settings().inference_threads)
+    outcome = "completed" if verdict.passed else "rejected"
+    result = {"outcome": outcome, "reason": "; ".join(verdict.reasons), "metrics": metrics}
+    print(json.dumps({"result": result} if progress else result, ensure_ascii=False), flush=True)
+
+
 @cli.command()
 def mask() -> None:
     """Mask identifiers in JSON lines {"id", "text"} from stdin."""

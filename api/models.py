@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC
 from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
-from api.cards import read_card
+from api.batches import look
+from api.cards import read_card, read_rules_report
 from api.inputs import Moment, Why
-from api.state import Api
+from api.state import Api, T
 from api.wire import PREFIX, Call, Nothing, Unavailable
 from schema.activations import Activation, activate, current_activation, roll_back
-from schema.errors import ArtefactError, NotFound, TransientError
+from schema.batches import make_batch, request_run
+from schema.database import hold_lock
+from schema.errors import ArtefactError, Conflict, NotFound, TransientError
 from schema.privacy import mask
 from schema.tables import intent_model_activations as activations
 from schema.tables import intent_model_versions as versions
@@ -55,22 +59,32 @@ async def models(api: Api, call: Call[Nothing, Nothing]) -> dict[str, Any]:
     return await api.database(work)
 
 
+def _path_of(connection: Connection, version: str) -> str:
+    """Where the artefact of `version` is; raises `NotFound` where there is none."""
+    known = connection.execute(select(versions.c.version, versions.c.model_path).where(versions.c.version == version)).first()
+    if known is None or known.version != version:  # the database takes 'v1 ' for 'v1'
+        raise NotFound("unknown_version", f"there is no version {version[:64]}", "version")
+    return str(known.model_path)
+
+
 async def model_card(api: Api, call: Call[Nothing, Nothing]) -> dict[str, Any]:
     """What a version is, in Markdown, and its pictures as SVG."""
-    version = call.path["version"]
+    card, pictures = await _read(api, call.path["version"], read_card)
+    return {"version": call.path["version"], "card": card, "pictures": pictures}
 
-    def find(connection: Connection) -> str:
-        known = connection.execute(select(versions.c.version, versions.c.model_path).where(versions.c.version == version)).first()
-        if known is None or known.version != version:
-            raise NotFound("unknown_version", f"there is no version {version[:64]}", "version")
-        return str(known.model_path)
 
-    url = await api.database(find)
+async def model_rules(api: Api, call: Call[Nothing, Nothing]) -> dict[str, Any]:
+    """The keyword rules of a version, with how each did on the labelled questions that it was made from."""
+    return {"version": call.path["version"], "rules": await _read(api, call.path["version"], read_rules_report)}
+
+
+async def _read(api: Api, version: str, read: Callable[[str], T]) -> T:
+    """What `read` finds in the artefact of `version`."""
+    url = await api.database(partial(_path_of, version=version))
     try:
-        card, pictures = await asyncio.to_thread(read_card, url)
+        return await asyncio.to_thread(read, url)
     except ArtefactError as error:
         raise Unavailable("models_unavailable", str(error)) from None
-    return {"version": version, "card": card, "pictures": pictures}
 
 
 async def activate_model(api: Api, call: Call[Why, Nothing]) -> dict[str, Any]:
@@ -78,11 +92,27 @@ async def activate_model(api: Api, call: Call[Why, Nothing]) -> dict[str, Any]:
     version, reason = call.path["version"], mask(call.body.reason)[:500]
 
     def work(connection: Connection) -> dict[str, Any]:
-        known = connection.execute(select(versions.c.version).where(versions.c.version == version)).scalar_one_or_none()
-        if known != version:  # the database takes 'v1 ' for 'v1'
-            raise NotFound("unknown_version", f"there is no version {version[:64]}", "version")
+        _path_of(connection, version)
         made = activate(connection, version, by=BY, reason=reason or "by hand", override_gate=bool(reason))
         return _told(made)
+
+    return await api.database(work)
+
+
+async def rescore_model(api: Api, call: Call[Why, Nothing]) -> dict[str, Any]:
+    """Judge a version again, against the one that serves, on the held-out questions as they are labelled now."""
+    version, reason = call.path["version"], mask(call.body.reason)[:500]
+
+    def work(connection: Connection) -> dict[str, Any]:
+        hold_lock(connection, "trigger")
+        _path_of(connection, version)
+        current = current_activation(connection)
+        if current is not None and current.version == version:
+            raise Conflict("serving", f"{version} serves: there is nothing to judge it against", "version")
+        description = f"{version} judged again" + (f": {reason}" if reason else "")
+        made = make_batch(connection, task="rescore", trigger="manual", description=description[:500], version=version)
+        request_run(connection, made.batch_id)
+        return {"batch_id": made.batch_id, "version": version, "training_status": "pending", "look": look(made.batch_id)}
 
     return await api.database(work)
 

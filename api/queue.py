@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from typing import Any, Final
 
 from sqlalchemy import Connection, Select, func, select
 
 from api.inputs import Strategy
 from api.mixing import Candidate, mix
-from schema.rollups import LABELS, read
+from schema.rollups import labels_by_intent
 from schema.tables import intent_label_suspects as suspected
 from schema.tables import intent_user_questions as questions
 
@@ -36,8 +35,7 @@ def choose(connection: Connection, strategy: Strategy, limit: int, waiting: int)
     if strategy == "mixed":
         return _mixed(connection, limit, waiting)
     if strategy == "disagreement":
-        pool = _ids(connection, select(_id).where(_band.is_not(None)).order_by(_band, _id).limit(POOL))
-        return _disputed(connection, pool)[:limit]
+        return _disputed(connection, choose(connection, "uncertain", POOL, waiting))[:limit]
     if strategy == "suspects":
         return suspects(connection, limit)
     if strategy == "uncertain":
@@ -56,9 +54,8 @@ def _mixed(connection: Connection, limit: int, waiting: int) -> list[int]:
     drawn = choose(connection, "random", limit, waiting)
     chosen = select(_id, questions.c.question, questions.c.intents).where(_id.in_({*ids, *drawn}))
     found = {row.id: Candidate(row.id, row.question, tuple(row.intents or ())) for row in connection.execute(chosen)}
-    labels = Counter({item: n for (name, item), n in read(connection).items() if name == LABELS})
     uncertain, random_ones = ([found[number] for number in some if number in found] for some in (ids, drawn))
-    return mix(uncertain, random_ones, labels, limit)
+    return mix(uncertain, random_ones, labels_by_intent(connection), limit)
 
 
 def _disputed(connection: Connection, ids: list[int]) -> list[int]:

@@ -20,7 +20,7 @@ from schema.tables import intent_keyword_rules as rules
 from schema.tables import intent_model_training_batches as batches
 from schema.taxonomy import INTENTS
 
-STATUSES: Final = ("pending", "training", "completed", "rejected", "failed")
+STATUSES: Final = ("pending", "training", *sorted(ENDED))
 
 
 async def stats(api: Api, call: Call[Nothing, Nothing]) -> dict[str, Any]:

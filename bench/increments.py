@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import matplotlib as mpl
@@ -23,17 +22,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.processes import ROOT
-from bench.quality import ours
+from bench.quality import finish, ours
 from bench.servers import machine
 from inference.grams import GRAMS_FILE
 from inference.predictor import Predictor
 from schema.taxonomy import INTENTS, Intent
-from training.assembly import Identity, calibrate_and_seal, write_rules
-from training.base import BUILTIN
 from training.corpus import Row, seed_rows, split
-from training.evaluate import Scores, answers, marks, score
-from training.increment import increment
-from training.job import TrainJob
+from training.evaluate import Scores, answers, macro_f1, marks, score
 from training.replay import sample
 from training.run import learn_wide
 
@@ -48,6 +43,7 @@ class Step:
     ours: Scores
     naive: Scores
     seconds: float
+    drift: float
     lacking: list[Intent]
 
 
@@ -67,16 +63,12 @@ def one(
 ) -> None:
     """An increment from `parent`; a naive one sees nothing but `fresh`."""
     folder.mkdir()
-    identity = Identity("bench", "parent", BUILTIN, datetime(2026, 1, 1, tzinfo=UTC), INTENTS, 64, 0)
-    write_rules(folder, [], 0)
-    replayed = [] if naive else sample(known, fresh, salt=folder.name, labels=INTENTS)
     if naive:
         shutil.copyfile(parent / GRAMS_FILE, folder / GRAMS_FILE)
     else:
         learn_wide([*known, *fresh], INTENTS, folder)
-    job = TrainJob(rows=fresh, parent=str(parent), out=folder, version="bench")
-    increment(str(parent), fresh, replayed, validation, identity, folder, job=job, report=lambda _: None)
-    calibrate_and_seal(folder, identity, validation, threads=2)
+    replayed = [] if naive else sample(known, fresh, salt=folder.name, labels=INTENTS)
+    finish(str(parent), fresh, replayed, validation, folder)
 
 
 def worst_loss(before: Scores, after: Scores, lacking: Sequence[Intent]) -> float:
@@ -113,6 +105,9 @@ def main() -> None:
     known, rest = rows[:1000], rows[1000:]
     truth = marks(sides.held_out)
 
+    def validated(folder: Path) -> float:
+        return macro_f1(answers(Predictor.load(folder, threads=2), sides.validation).said, marks(sides.validation))
+
     def scored(folder: Path) -> Scores:
         return score(answers(Predictor.load(folder, threads=2), sides.held_out).said, truth)
 
@@ -128,10 +123,11 @@ def main() -> None:
             one(parent, fresh, known, sides.validation, folder / f"v{number}", naive=False)
             took = time.monotonic() - began
             one(naive_parent, fresh, [], sides.validation, folder / f"n{number}", naive=True)
+            drift = 100 * (validated(parent) - validated(folder / f"v{number}"))
             parent, naive_parent = folder / f"v{number}", folder / f"n{number}"
             known = [*known, *fresh]
             carried = {intent for row in fresh for intent in row.intents}
-            steps.append(Step(scored(parent), scored(naive_parent), took, [i for i in INTENTS if i not in carried]))
+            steps.append(Step(scored(parent), scored(naive_parent), took, drift, [i for i in INTENTS if i not in carried]))
             console.print(
                 f"{len(known)} rows: ours {steps[-1].ours.macro_f1:.4f}, naive {steps[-1].naive.macro_f1:.4f}, {took:.0f} s"
             )
@@ -141,13 +137,13 @@ def main() -> None:
         whole = time.monotonic() - began
         from_scratch = scored(folder / "scratch")
     table = Table(title=f"From {first.macro_f1:.4f} with 1,000 rows; {machine()}", title_justify="left")
-    for heading in ("rows", "ours", "(b) naive", "seconds", "worst loss, ours", "worst loss, (b)"):
+    for heading in ("rows", "ours", "(b) naive", "seconds", "worst loss, ours", "worst loss, (b)", "lost on validation"):
         table.add_column(heading, justify="right")
     before = (first, first)
     for number, step in enumerate(steps, start=1):
         losses = [worst_loss(old, new, step.lacking) for old, new in zip(before, (step.ours, step.naive), strict=True)]
         figures = (f"{step.ours.macro_f1:.4f}", f"{step.naive.macro_f1:.4f}", f"{step.seconds:.0f}")
-        table.add_row(str(1000 + HUNDRED * number), *figures, *(f"{loss:.1f}" for loss in losses))
+        table.add_row(str(1000 + HUNDRED * number), *figures, *(f"{loss:.1f}" for loss in (*losses, step.drift)))
         before = (step.ours, step.naive)
     console.print(table)
     console.print(f"(a) from scratch on {len(known)} rows: {from_scratch.macro_f1:.4f} in {whole:.0f} s", highlight=False)

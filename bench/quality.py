@@ -58,13 +58,17 @@ def baseline(rows: Sequence[Row], validation: Sequence[Row], held_out: Sequence[
 
 
 def ours(rows: Sequence[Row], validation: Sequence[Row], folder: Path) -> None:
-    """Make an artefact from `rows` alone."""
-    when = datetime(2026, 1, 1, tzinfo=UTC)
-    identity = Identity("bench", None, BUILTIN, when, INTENTS, 64, 0)
-    write_rules(folder, [], 0)
+    """Make an artefact from `rows` alone in `folder`, an empty one."""
     learn_wide(rows, INTENTS, folder)
-    job = TrainJob(rows=rows, parent=BUILTIN, out=folder, version="bench")
-    increment(str(ENCODER), rows, [], validation, identity, folder, job=job, report=lambda _: None)
+    finish(str(ENCODER), rows, [], validation, folder)
+
+
+def finish(start: str, fresh: Sequence[Row], replayed: Sequence[Row], validation: Sequence[Row], folder: Path) -> None:
+    """Train the encoder from `start`, and make an artefact with the wide half that is in `folder`."""
+    identity = Identity("bench", None, BUILTIN, datetime(2026, 1, 1, tzinfo=UTC), INTENTS, 64, 0)
+    write_rules(folder, [], 0)
+    job = TrainJob(rows=fresh, parent=start, out=folder, version="bench")
+    increment(start, fresh, replayed, validation, identity, folder, job=job, report=lambda _: None)
     calibrate_and_seal(folder, identity, validation, threads=2)
 
 

@@ -19,16 +19,17 @@ from rich.console import Console
 from rich.table import Table
 
 from api.mixing import Candidate, mix
+from api.queue import POOL_PAGES
 from bench.servers import machine
 from inference.predictor import decide, prepare, sigmoid
 from schema.taxonomy import INTENTS
+from training.calibrate import DEFAULT_BAR
 from training.corpus import Row, seed_rows, split
 from training.evaluate import macro_f1, marks
 from training.wide import fit_grams
 
 PAGE = 50
-BARS = np.full(len(INTENTS), 0.5, dtype=np.float32)
-POOL_PAGES = 5
+BARS = np.full(len(INTENTS), DEFAULT_BAR, dtype=np.float32)
 
 Said = NDArray[np.float32]
 Choose = Callable[[list[int], Sequence[Row], Said, Counter[str], random.Random], list[int]]
@@ -53,12 +54,12 @@ def curve(choose: Choose, rows: Sequence[Row], held_out: Sequence[Row], most: in
     """Held-out macro-F1 by number of labels."""
     chance = random.Random(seed)
     labelled = chance.sample(range(len(rows)), 2 * PAGE)
-    truth, texts = marks(held_out), [prepare(row.question) for row in rows]
+    truth, texts, asked = marks(held_out), *([prepare(row.question) for row in some] for some in (rows, held_out))
     reached = {}
     while len(labelled) <= most:
         known = [rows[i] for i in labelled]
-        grams = fit_grams([row.question for row in known], marks(known).astype(np.float32))
-        answers = [decide(sigmoid(grams.logits(prepare(row.question))), INTENTS, BARS) for row in held_out]
+        grams = fit_grams([texts[i] for i in labelled], marks(known).astype(np.float32))
+        answers = [decide(sigmoid(grams.logits(text)), INTENTS, BARS) for text in asked]
         reached[len(labelled)] = macro_f1(np.array([[i in a for i in INTENTS] for a in answers]), truth)
         said = np.stack([sigmoid(grams.logits(text)) for text in texts])
         taken = set(labelled)

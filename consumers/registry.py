@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, select
 from inference.artefact import Manifest, manifest_sha256, publish, read_manifest
 from schema.activations import activate, current_activation
 from schema.database import hold_lock, in_transaction
+from schema.errors import NotFound
 from schema.settings import Settings
 from schema.tables import intent_model_training_batches as batches
 from schema.tables import intent_model_versions as versions
@@ -53,6 +54,19 @@ def register_version(
     }
     connection.execute(versions.insert(), row)
     return True
+
+
+def artefact_of(connection: Connection, version: str) -> tuple[str, str]:
+    """The URL of a version's artefact, and its manifest's SHA-256.
+
+    Raises:
+        NotFound: no such version.
+    """
+    chosen = select(versions.c.model_path, versions.c.manifest_sha256).where(versions.c.version == version)
+    row = connection.execute(chosen).one_or_none()
+    if row is None:
+        raise NotFound("unknown_version", f"there is no version {version}", "version")
+    return row.model_path, row.manifest_sha256
 
 
 def register_builtin(settings: Settings, engine: Engine, folder: Path) -> None:

@@ -7,12 +7,8 @@ same version name, with a higher attempt number that keeps a zombie from writing
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
-import queue
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -25,12 +21,25 @@ from typing import Any
 from prometheus_client import Counter, Histogram
 from sqlalchemy import Connection, Engine, update
 
-from consumers.registry import register_version
-from consumers.training_data import Run, begin, finish, holds, save_rules, save_suspects, unfinished, write_rows
+from consumers.child import ChildFailed, run_child
+from consumers.registry import artefact_of, register_version
+from consumers.training_data import (
+    Run,
+    begin,
+    finish,
+    holds,
+    rejudged,
+    save_rules,
+    save_suspects,
+    unfinished,
+    write_labels,
+    write_rows,
+)
 from inference.artefact import TRAINING, fetch, manifest_sha256, publish, read_manifest
+from inference.rules import read_rule_set
 from schema.activations import activate
 from schema.database import in_transaction
-from schema.errors import ArtefactError, TrainingError, TransientError
+from schema.errors import ArtefactError, TransientError
 from schema.events import Envelope, TrainingProgress, TrainingRequested
 from schema.outbox import enqueue
 from schema.settings import Settings
@@ -57,7 +66,7 @@ class Trainer:
     """Handles `training.requested`.
 
     Args:
-        command: how the child is called; the arguments of ``intentloop train`` follow.
+        command: how ``intentloop`` is called in the child.
         keep_alive: called about five times a second while the child works.
         stopping: ends the child and leaves the batch for the next trainer.
     """
@@ -67,7 +76,7 @@ class Trainer:
         engine: Engine,
         settings: Settings,
         *,
-        command: tuple[str, ...] = (sys.executable, "-m", "intentloop", "train"),
+        command: tuple[str, ...] = (sys.executable, "-m", "intentloop"),
         environ: dict[str, str] | None = None,
     ) -> None:
         self.keep_alive: Callable[[], None] = lambda: None
@@ -101,9 +110,8 @@ class Trainer:
             folder = Path(name)
             try:
                 parent = fetch(run.parent_url, sha256=run.parent_sha256, cache=self._settings.var / "cache", roles=TRAINING)
-                files = in_transaction(self._engine, partial(write_rows, run=run, folder=folder))
-                result, text = self._child(run, parent, *files, folder / "out")
-                self._settle(run, folder / "out", result, text)
+                work = self._judge_again if run.task == "rescore" else self._fine_tune
+                work(run, parent, folder)
             except (ChildFailed, ArtefactError) as error:
                 log.error("batch %s failed: %s", run.batch_id, error)
                 self._fail(run, str(error), error.log_text if isinstance(error, ChildFailed) else "")
@@ -115,59 +123,18 @@ class Trainer:
         """Where an interrupted child left its state: kept until the batch ends, however often it is begun."""
         return self._settings.var / "training" / run.batch_id
 
-    def _child(self, run: Run, parent: Path, data: Path, replay: Path, rules: Path, out: Path) -> tuple[dict[str, Any], str]:
-        """Run the child; returns its result and its log.
+    def _child(self, run: Run, command: list[str], folder: Path) -> tuple[dict[str, Any], str]:
+        """Run ``intentloop`` with `command`, and pass its progress on; returns its result and its log.
 
         Raises:
             ChildFailed: it ended without a result.
             Stopped: the trainer is ending.
             Cancelled: the batch was taken away.
         """
-        arguments: list[str] = [
-            *("--data", str(data), "--replay", str(replay), "--rules", str(rules)),
-            *("--parent", str(parent), "--out", str(out), "--version", run.version),
-            *("--rules-revision", str(run.rules_revision), "--task", run.task, "--progress"),
-            *("--checkpoints", str(self._checkpoints(run))),
-        ]
-        if not run.extract_keywords and run.task == "fine_tune":
-            arguments.append("--no-extract-keywords")
-        for name, value in run.options.items():
-            arguments += [f"--{name.replace('_', '-')}", str(value)]
-        log_path = out.with_name("child.log")
-        with log_path.open("w") as errors:
-            child = subprocess.Popen(
-                [*self._command, *arguments],
-                stdin=subprocess.PIPE,  # closes with this process, however it ends: the child's sign to end too
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env=self._environ,
-            )
-        try:
-            result = self._follow(run, child)
-        finally:
-            if child.poll() is None:
-                child.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.wait(10)
-                child.kill()
-            code = child.wait()
-            if child.stdin is not None:
-                child.stdin.close()
-        text = log_path.read_text(errors="replace")
-        if result is None or code != 0:
-            last = next((line for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
-            raise ChildFailed(f"the training process ended with code {code}: {last[-500:]}", text)
-        return result, text
+        looked = told = time.monotonic()
 
-    def _follow(self, run: Run, child: subprocess.Popen[str]) -> dict[str, Any] | None:
-        """Read the child's lines until it ends: pass progress on, keep the last result."""
-        lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        reader = threading.Thread(target=_pump, args=(child.stdout, lines), daemon=True)
-        reader.start()
-        result: dict[str, Any] | None = None
-        told, looked = 0.0, time.monotonic()
-        while True:
+        def watch() -> None:
+            nonlocal looked
             self.keep_alive()
             if self.stopping.is_set():
                 raise Stopped("the trainer is ending")
@@ -175,17 +142,47 @@ class Trainer:
                 looked = time.monotonic()
                 if not in_transaction(self._engine, partial(holds, run=run)):
                     raise Cancelled("cancelled, or taken over by another trainer: its process is ended")
-            try:
-                line = lines.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            if line is None:
-                return result
-            said = _parse(line)
-            result = said.get("result", result)
-            if (progress := said.get("progress")) and time.monotonic() - told > PROGRESS_EVERY:
+
+        def progress(now: dict[str, Any]) -> None:
+            nonlocal told
+            if time.monotonic() - told > PROGRESS_EVERY:
                 told = time.monotonic()
-                in_transaction(self._engine, partial(_tell, run=run, progress=progress))
+                in_transaction(self._engine, partial(_tell, run=run, progress=now))
+
+        whole = [*self._command, *command, "--progress"]
+        return run_child(whole, folder / "child.log", environ=self._environ, watch=watch, progress=progress)
+
+    def _fine_tune(self, run: Run, parent: Path, folder: Path) -> None:
+        """Train or mine, and settle what came of it."""
+        data, replay, rules = in_transaction(self._engine, partial(write_rows, run=run, folder=folder))
+        out = folder / "out"
+        command = [
+            *("train", "--data", str(data), "--replay", str(replay), "--rules", str(rules)),
+            *("--parent", str(parent), "--out", str(out), "--version", run.version),
+            *("--rules-revision", str(run.rules_revision), "--task", run.task),
+            *("--checkpoints", str(self._checkpoints(run))),
+        ]
+        if not run.extract_keywords and run.task == "fine_tune":
+            command.append("--no-extract-keywords")
+        for name, value in run.options.items():
+            command += [f"--{name.replace('_', '-')}", str(value)]
+        self._settle(run, out, *self._child(run, command, folder))
+
+    def _judge_again(self, run: Run, serving: Path, folder: Path) -> None:
+        """Let a version go through the gate once more, on the held-out rows as they are labelled now."""
+        url, sha256 = in_transaction(self._engine, partial(artefact_of, version=run.version))
+        candidate = fetch(url, sha256=sha256, cache=self._settings.var / "cache", roles=TRAINING)
+        data = in_transaction(self._engine, partial(write_labels, folder=folder))
+        command = ["models", "rescore", str(candidate), "--against", str(serving), "--data", str(data)]
+        result, text = self._child(run, command, folder)
+
+        def work(connection: Connection) -> None:
+            if holds(connection, run):
+                rejudged(connection, run, result, read_rule_set(candidate), log_text=text)
+                if result["outcome"] == "completed" and self._settings.auto_activate:
+                    activate(connection, run.version, by="gate", reason=result["reason"][:500], traceparent=run.traceparent)
+
+        self._ended(run, result, work)
 
     def _settle(self, run: Run, out: Path, result: dict[str, Any], text: str) -> None:
         """Publish the artefact, then end the batch, add the version and activate it, in one transaction."""
@@ -226,6 +223,9 @@ class Trainer:
                 reason = result.get("reason", "")[:500]
                 activate(connection, run.version, by="gate", reason=reason, traceparent=run.traceparent)
 
+        self._ended(run, result, work)
+
+    def _ended(self, run: Run, result: dict[str, Any], work: Callable[[Connection], None]) -> None:
         in_transaction(self._engine, work)
         RUNS.labels(result["outcome"]).inc()
         fields = {"trace_id": trace_id(run.traceparent)}
@@ -238,30 +238,6 @@ class Trainer:
 
         in_transaction(self._engine, work)
         RUNS.labels("failed").inc()
-
-
-class ChildFailed(TrainingError):
-    """The child ended without a result; the message says why, `log_text` is what it wrote."""
-
-    def __init__(self, message: str, log_text: str) -> None:
-        super().__init__(message)
-        self.log_text = log_text
-
-
-def _pump(stream: Any, lines: queue.SimpleQueue[str | None]) -> None:
-    with stream:
-        for line in stream:
-            lines.put(line)
-    lines.put(None)
-
-
-def _parse(line: str) -> dict[str, Any]:
-    """A line of the child; what is no JSON object (a library that prints) says nothing."""
-    try:
-        said = json.loads(line)
-    except json.JSONDecodeError:
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def _tell(connection: Connection, run: Run, progress: dict[str, Any]) -> None:

@@ -15,7 +15,8 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, and_, case, literal_column, or_, select, update
 from sqlalchemy.dialects.mysql import insert
 
-from consumers.registry import next_rules_revision, next_version
+from consumers.registry import artefact_of, next_rules_revision, next_version
+from inference.rules import RuleSet
 from schema.activations import current_activation
 from schema.batches import ENDED, release
 from schema.errors import TransientError
@@ -60,7 +61,7 @@ def begin(connection: Connection, batch_id: str) -> Run | None:
     if current is None:
         raise TransientError("no version has ever been activated: run `intentloop migrate`")
     parent = connection.execute(select(versions).where(versions.c.version == current.version)).one()
-    version = batch.model_version or next_version(connection)
+    version = batch.model_version or next_version(connection)  # a rescore comes with the version that it is about
     attempt = batch.attempt + 1
     values: dict[str, Any] = {
         "training_status": "training",
@@ -109,6 +110,13 @@ def write_rows(connection: Connection, run: Run, folder: Path) -> tuple[Path, Pa
         _write(folder / "replay.jsonl", _question_lines(connection.execute(columns.where(replay)))),
         _write(folder / "rules.jsonl", _rule_lines(connection)),
     )
+
+
+def write_labels(connection: Connection, folder: Path) -> Path:
+    """Write all labelled questions as JSON lines; returns the path."""
+    chosen = select(questions.c.question, questions.c.correct_intent).order_by(questions.c.id)
+    labelled = and_(questions.c.is_labeled, questions.c.consent_training)
+    return _write(folder / "data.jsonl", _question_lines(connection.execute(chosen.where(labelled))))
 
 
 def _question_lines(rows: Iterable[Row[Any]]) -> Iterator[dict[str, Any]]:
@@ -177,6 +185,32 @@ def finish(
         batch_id=run.batch_id, outcome=outcome, version=run.version if model_url else None, reason=reason, metrics=metrics
     )
     enqueue(connection, TRAINING_FINISHED, event, key=run.batch_id, traceparent=continued(run.traceparent))
+
+
+def rejudged(connection: Connection, run: Run, result: dict[str, Any], found: RuleSet, *, log_text: str) -> None:
+    """Write down the new verdict on a version that was judged before, and end the batch that asked for it.
+
+    A version that passes now has learned its questions; its rules are saved as if it had passed at once.
+    """
+    passed = result["outcome"] == "completed"
+    scores = result["metrics"]["candidate"]
+    values = {"gate_passed": passed, "metrics": scores, "accuracy": scores["accuracy"]}
+    connection.execute(update(versions).where(versions.c.version == run.version).values(values))
+    if passed:
+        save_rules(connection, [rule.model_dump() for rule in found.rules], found.revision)
+        by = select(versions.c.training_batch_id).where(versions.c.version == run.version).scalar_subquery()
+        its_own = and_(_kept_from_rejected(), questions.c.training_batch_id == by, questions.c.consent_training)
+        learned = {"training_model_version": run.version, "updated_at": utc_now()}
+        connection.execute(update(questions).where(its_own).values(learned))
+    finish(
+        connection,
+        run,
+        "completed" if passed else "rejected",
+        reason=result["reason"],
+        log_text=log_text,
+        metrics=result["metrics"],
+        model_url=artefact_of(connection, run.version)[0],
+    )
 
 
 def _kept_from_rejected() -> Any:

@@ -9,10 +9,10 @@ from functools import partial
 
 from sqlalchemy import Connection, Engine, select
 
-from schema import rollups
 from schema.batches import count_open, is_open, make_batch, request_run
 from schema.database import hold_lock, in_transaction
 from schema.events import Envelope, LabelApplied
+from schema.rollups import labels_by_intent
 from schema.settings import Settings
 from schema.tables import intent_user_questions as questions
 from schema.tracing import trace_id
@@ -60,7 +60,7 @@ def consider(connection: Connection, settings: Settings, traceparent: str | None
     open_intents = {
         i for intents in connection.execute(select(questions.c.correct_intent).where(is_open())).scalars() for i in intents
     }
-    examples = Counter({intent: n for (name, intent), n in rollups.read(connection).items() if name == rollups.LABELS})
+    examples = labels_by_intent(connection)
     verdict = decide(waiting, open_intents, examples, threshold=settings.train_threshold, floor=settings.intent_floor)
     if isinstance(verdict, Wait):
         log.info("%d labelled questions wait; intents below the floor: %s", waiting, verdict.below_floor)

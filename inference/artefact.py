@@ -34,7 +34,7 @@ VersionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 SERVING: Final[frozenset[Role]] = frozenset({"serving"})
-NOT_SERVED: Final = frozenset({"weights", "plots"})
+NOT_SERVED: Final = frozenset({"weights", "plots", "reports"})
 """Folders of an artefact that a replica does not download."""
 TRAINING: Final[frozenset[Role]] = frozenset({"serving", "training"})
 

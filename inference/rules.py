@@ -103,7 +103,9 @@ def _tokenizer(words: Iterable[str]) -> Any:
     own: dict[str, int] = {}
     for word in words:
         if not base.FREQ.get(word):
-            own |= {word[:end]: base.FREQ.get(word[:end], 0) for end in range(1, len(word))} | {word: 1000}
+            for end in range(1, len(word)):  # jieba finds a word through its beginnings, which may be words themselves
+                own.setdefault(word[:end], base.FREQ.get(word[:end], 0))
+            own[word] = 1000
     if not own:
         return base
     tokenizer = jieba.Tokenizer()

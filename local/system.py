@@ -204,7 +204,7 @@ def serve_until_interrupted(system: System) -> None:
     """Keep everything running until Ctrl-C or SIGTERM."""
     while True:
         system.supervisor.tend()
-        time.sleep(1)
+        time.sleep(1)  # the state of other processes: nothing to await
 
 
 def run_up(settings: Settings, builtin: Path) -> None:

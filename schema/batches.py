@@ -21,7 +21,8 @@ from schema.tables import utc_now
 from schema.topics import TRAINING_FINISHED, TRAINING_REQUESTED
 from schema.tracing import continued
 
-Task = Literal["fine_tune", "extract_keywords"]
+Task = Literal["fine_tune", "extract_keywords", "rescore"]
+"""A rescore judges a version again on the held-out questions as they are labelled now."""
 Trigger = Literal["threshold", "manual"]
 ENDED: Final = frozenset({"completed", "rejected", "failed", "cancelled"})
 
@@ -57,11 +58,13 @@ def make_batch(
     trigger: Trigger,
     description: str = "",
     options: dict[str, Any] | None = None,
+    version: str | None = None,
     traceparent: str | None = None,
 ) -> Batch:
     """Append a pending batch; a ``fine_tune`` takes all open questions as members. The caller holds the lock ``trigger``.
 
-    `traceparent` is the trace of what led to it: it goes on to the activation of what is trained.
+    `version` is what a ``rescore`` is about. `traceparent` is the trace of what led to it: it goes on to the activation of what
+    is trained.
 
     Raises:
         Conflict: there is nothing to train on.
@@ -83,6 +86,7 @@ def make_batch(
         "trigger": trigger,
         "task": task,
         "options": options or {},
+        "model_version": version,
         "traceparent": traceparent,
         "created_at": utc_now(),
     }
@@ -97,16 +101,22 @@ def request_run(connection: Connection, batch_id: str, *, auto_extract_keywords:
         NotFound: no such batch.
         Conflict: the batch has ended.
     """
-    batch = connection.execute(select(batches).where(batches.c.batch_id == batch_id).with_for_update()).one_or_none()
-    if batch is None:
-        raise NotFound("unknown_batch", f"there is no batch {batch_id}", "batch_id")
-    if batch.training_status in ENDED:
-        raise Conflict("batch_ended", f"batch {batch_id} is {batch.training_status}: make a new one", "batch_id")
+    batch = _not_ended(connection, batch_id, advice=": make a new one")
     if not batch.requested:
         values = {"requested": True, "auto_extract_keywords": auto_extract_keywords}
         connection.execute(update(batches).where(batches.c.id == batch.id).values(values))
         event = TrainingRequested(batch_id=batch_id, task=batch.task, trigger=batch.trigger)
         enqueue(connection, TRAINING_REQUESTED, event, key=batch_id, traceparent=continued(batch.traceparent))
+    return batch
+
+
+def _not_ended(connection: Connection, batch_id: str, advice: str = "") -> Row[Any]:
+    """The row of a batch that has not ended, locked. The database takes 'b-1 ' for 'b-1'; this does not."""
+    batch = connection.execute(select(batches).where(batches.c.batch_id == batch_id).with_for_update()).one_or_none()
+    if batch is None or batch.batch_id != batch_id:
+        raise NotFound("unknown_batch", f"there is no batch {batch_id[:64]}", "batch_id")
+    if batch.training_status in ENDED:
+        raise Conflict("batch_ended", f"batch {batch_id} is {batch.training_status}{advice}", "batch_id")
     return batch
 
 
@@ -119,11 +129,7 @@ def cancel(connection: Connection, batch_id: str, *, reason: str) -> Row[Any]:
         NotFound: no such batch.
         Conflict: the batch has ended.
     """
-    batch = connection.execute(select(batches).where(batches.c.batch_id == batch_id).with_for_update()).one_or_none()
-    if batch is None or batch.batch_id != batch_id:
-        raise NotFound("unknown_batch", f"there is no batch {batch_id[:64]}", "batch_id")
-    if batch.training_status in ENDED:
-        raise Conflict("batch_ended", f"batch {batch_id} is {batch.training_status}", "batch_id")
+    batch = _not_ended(connection, batch_id)
     values = {
         "training_status": "cancelled",
         "training_end_time": utc_now(),

@@ -111,7 +111,7 @@ CREATE TABLE IF NOT EXISTS intent_model_training_batches (
 	error_message TEXT,
 	`trigger` VARCHAR(16) NOT NULL COMMENT 'added: threshold or manual',
 	metrics JSON COMMENT 'added: serving and candidate on the same held-out rows, and the gate''s verdict',
-	task VARCHAR(32) NOT NULL COMMENT 'added: fine_tune or extract_keywords',
+	task VARCHAR(32) NOT NULL COMMENT 'added: fine_tune, extract_keywords or rescore',
 	auto_extract_keywords BOOL NOT NULL COMMENT 'added' DEFAULT 1,
 	options JSON COMMENT 'added: min_confidence and limit of an extraction',
 	attempt INTEGER NOT NULL COMMENT 'added: fencing token of the running trainer' DEFAULT 0,
@@ -232,4 +232,4 @@ INSERT IGNORE INTO intent_locks (name) VALUES ('trigger'), ('activation'), ('rel
 
 CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
 
-INSERT INTO alembic_version (version_num) SELECT '0003' FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM alembic_version AS marked);
+INSERT INTO alembic_version (version_num) SELECT '0004' FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM alembic_version AS marked);

@@ -167,7 +167,7 @@ class TrainingRequested(Event):
     type: ClassVar[str] = "training.requested.v1"
 
     batch_id: str
-    task: Literal["fine_tune", "extract_keywords"]
+    task: Literal["fine_tune", "extract_keywords", "rescore"]
     trigger: Literal["threshold", "manual"]
 
 

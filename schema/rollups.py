@@ -13,6 +13,7 @@ change the questions.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 from sqlalchemy import Connection, select
@@ -36,3 +37,8 @@ def read(connection: Connection) -> dict[Key, int]:
     """All rollups that are not 0; there are few: they grow with the versions, not with the questions."""
     chosen = select(rollups.c.name, rollups.c.item, rollups.c.value).where(rollups.c.value != 0)
     return {(name, item): value for name, item, value in connection.execute(chosen)}
+
+
+def labels_by_intent(connection: Connection) -> Counter[str]:
+    """How many labelled questions carry each intent."""
+    return Counter({item: value for (name, item), value in read(connection).items() if name == LABELS})

@@ -204,7 +204,7 @@ intent_model_training_batches: Final = Table(
     Column("error_message", Text),
     Column("trigger", String(16), nullable=False, comment="added: threshold or manual"),
     Column("metrics", _json(), comment="added: serving and candidate on the same held-out rows, and the gate's verdict"),
-    Column("task", String(32), nullable=False, comment="added: fine_tune or extract_keywords"),
+    Column("task", String(32), nullable=False, comment="added: fine_tune, extract_keywords or rescore"),
     Column("auto_extract_keywords", Boolean, nullable=False, server_default=text("1"), comment="added"),
     Column("options", _json(), comment="added: min_confidence and limit of an extraction"),
     Column("attempt", Integer, nullable=False, server_default=text("0"), comment="added: fencing token of the running trainer"),

@@ -102,7 +102,7 @@ def _span(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
         except KafkaException as error:
             if error.args[0].code() not in _PASSING or time.monotonic() > give_up_at:
                 raise
-        time.sleep(0.1)
+        time.sleep(0.1)  # a broker that is electing a leader: nothing to await
 
 
 def _read(consumer: Consumer, spans: dict[Partition, tuple[int, int]], progress: Progress) -> Iterator[Message]:

@@ -99,7 +99,7 @@ class Watch:
         """Look until cancelled; crash the app once it stands still while the database answers."""
         try:
             await self._run()
-        except Exception as mistake:
+        except Exception as mistake:  # any mistake of ours: without a watch nobody would see the worker stand still
             log.exception("the watch cannot go on")
             end_by_force_later()
             await self._app.crash(mistake)

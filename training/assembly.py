@@ -18,7 +18,7 @@ import numpy as np
 from inference.artefact import Manifest, read_manifest, seal
 from inference.grams import GRAMS_FILE
 from inference.predictor import Predictor, sigmoid, together
-from inference.rules import Rule
+from inference.rules import KeywordRules, Rule
 from schema.taxonomy import Intent
 from training.calibrate import DEFAULT_BAR, DEFAULT_SHARE, temperature, thresholds, wide_share
 from training.card import model_card
@@ -26,6 +26,7 @@ from training.corpus import Row
 from training.evaluate import marks
 from training.keywords import dictionary, rules_json
 from training.plots import draw
+from training.rule_report import RULES_REPORT, rule_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +84,13 @@ def calibrate_and_seal(folder: Path, identity: Identity, validation: Sequence[Ro
     return seal(folder, fields)
 
 
-def close(folder: Path, metrics: dict[str, Any]) -> Manifest:
-    """Add metrics.json and the model card to a calibrated artefact, and seal it for good."""
+def close(folder: Path, metrics: dict[str, Any], rows: Sequence[Row]) -> Manifest:
+    """Add metrics.json, the report on the rules over `rows` and the model card to a calibrated artefact; seal it for good."""
     manifest = read_manifest(folder)
+    report = folder / RULES_REPORT
+    report.parent.mkdir()
+    told = rule_report(KeywordRules.load(folder), rows)
+    report.write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     (folder / "metrics.json").write_text(json.dumps(metrics, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     pictures = draw(folder, metrics)
     (folder / "README.md").write_text(model_card(manifest, metrics, pictures), encoding="utf-8")

@@ -19,6 +19,8 @@ from schema.text import is_held_out, normalise, text_hash
 SEED_FILE: Final = Path(__file__).parent / "base" / "seed.jsonl"
 VALIDATION_SHARE: Final = 10
 """One training-side question in this many validates instead."""
+MIN_VALIDATION: Final = 50
+"""Fewer validation rows choose by luck."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -66,6 +67,7 @@ def export_model(model: Any, tokenizer: Tokenizer, folder: Path, *, max_length: 
         if not difference <= MAX_FP32_DIFFERENCE:
             raise TrainingError(f"the ONNX model differs from torch by {difference:.4f} in a logit")
         quantise(full, folder / "model.onnx")
+    strip(folder / "model.onnx")
     served = sigmoid(_onnx_logits(folder / "model.onnx", tokenizer, parity, max_length))
     drift = np.abs(served - sigmoid(wanted)).mean()
     if not drift <= MAX_INT8_DIFFERENCE:
@@ -111,6 +113,16 @@ def _to_onnx(model: Any, target: Path) -> None:
             dynamo=True,
             verbose=False,
         )
+
+
+def strip(path: Path) -> None:
+    """Remove what the exporter notes of the source it read: paths of this machine, by which the same weights would differ."""
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer, *model.functions):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(model, path)
 
 
 def _onnx_logits(path: Path, tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> Probabilities:

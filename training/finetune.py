@@ -34,14 +34,12 @@ from transformers.utils import logging as transformers_logging
 from inference.predictor import prepare
 from schema.errors import TrainingError
 from schema.taxonomy import Intent
-from training.corpus import Row
+from training.corpus import MIN_VALIDATION, Row
 from training.evaluate import macro_f1, marks
 from training.network import IntentClassifier
 from training.progress import Progress
 
 MAX_POSITIVE_WEIGHT: Final = 4.0
-MIN_VALIDATION: Final = 50
-"""Fewer rows choose by luck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +199,15 @@ def fit(
         return [{"input_ids": i, "labels": w} for i, w in zip(ids, marks(some, labels).astype(np.float32), strict=True)]
 
     pad = int(getattr(model.config, "pad_token_id", 0) or 0)
+    training = examples(rows)
     trainer = run_trainer(
         model,
-        examples(rows),
+        training,
         lambda batch: padded(batch, pad),
         recipe,
         "fine_tune",
         report,
-        positive_weights=class_weights(marks(rows, labels).astype(np.float32)),
+        positive_weights=class_weights(np.stack([example["labels"] for example in training])),
         validation=examples(validation) if len(validation) >= MIN_VALIDATION else None,
         checkpoints=checkpoints,
     )
@@ -239,7 +238,7 @@ def run_trainer(
         choose = {"eval_strategy": "epoch", "load_best_model_at_end": True, "metric_for_best_model": "f1"}
     with tempfile.TemporaryDirectory(prefix="intentloop-fit-") as scratch:
         folder = checkpoints or Path(scratch)
-        last = last_checkpoint(folder, fingerprint(model, examples, recipe))
+        last = last_checkpoint(checkpoints, fingerprint(model, examples, recipe)) if checkpoints else None
         arguments = TrainingArguments(
             output_dir=str(folder),
             **choose,

@@ -14,12 +14,10 @@ from training.assembly import Identity
 from training.corpus import Row
 from training.export import export_model
 from training.finetune import Recipe, fit, load_model, load_tokenizer, make_deterministic
-from training.job import TrainJob
+from training.job import SMALL, TrainJob
 from training.progress import Progress
 
 PARITY_ROWS: Final = 32
-SMALL: Final = 512
-"""A model whose hidden states are narrower than this is small, and bears a higher learning rate."""
 FULL_ROWS: Final = 48_000
 """Rows that a full training looks at, each epoch's counted: few rows are gone over oftener, within these bounds."""
 FULL_EPOCHS: Final = (8, 40)
@@ -31,7 +29,9 @@ def recipe(hidden: int, rows: int, *, full: bool, seed: int) -> Recipe:
     A full training has a new head and everything to learn; an increment has little to add, and much to lose.
     """
     if not full:
-        return Recipe(epochs=3 if hidden < SMALL else 2, learning_rate=2e-4 if hidden < SMALL else 3e-5, seed=seed)
+        if hidden < SMALL:
+            return Recipe(epochs=3, learning_rate=2e-4, seed=seed)
+        return Recipe(epochs=2, learning_rate=3e-5, batch=16, seed=seed)  # 32 rows of a base-sized model hold 4.5 GB
     low, high = FULL_EPOCHS
     epochs = min(high, max(low, round(FULL_ROWS / rows)))
     return Recipe(epochs=epochs, learning_rate=5e-4 if hidden < SMALL else 6e-5, batch=32 if rows >= 500 else 16, seed=seed)

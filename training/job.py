@@ -15,6 +15,10 @@ from training.keywords import LIMIT, MIN_CONFIDENCE, MIN_SUPPORT
 _RULE: Final = {"keyword", "intent", "confidence_boost", "support", "success", "source", "enabled", "retired_reason"}
 
 
+SMALL: Final = 512
+"""A model whose hidden states are narrower than this is small: it bears a higher learning rate, and more rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainJob:
     """What to train.

@@ -22,6 +22,7 @@ from schema.text import text_hash
 from training.corpus import Row, read_rows
 from training.evaluate import Answers, Marks, answers, calibration_error, marks, reliability, score
 from training.gate import Sanity, Verdict, judge
+from training.rule_report import rules_alone
 
 GOLDEN_FILE: Final = Path(__file__).with_name("golden.jsonl")
 MAX_CHANGED: Final = 200
@@ -45,7 +46,7 @@ def judge_folder(
     """
     truth = marks(held_out)
     model = Predictor.load(candidate, threads=threads)
-    KeywordRules.load(candidate)  # a rule file that does not load must not get past here
+    rules = KeywordRules.load(candidate)
     new = answers(model, held_out)
     old = answers(Predictor.load(serving, threads=threads), held_out) if serving else None
     bins = reliability(new.confidence, new.right(truth))
@@ -53,13 +54,15 @@ def judge_folder(
     old_error = calibration_error(reliability(old.confidence, old.right(truth))) if old else None
     golden = read_rows(GOLDEN_FILE) if golden is None else golden
     wanted = marks(golden)
-    # Every intent of the label is among those answered.
-    golden_right: Marks = np.asarray((answers(model, golden).said | ~wanted).all(axis=1))
+    told = answers(model, golden)
+    # The first intent is right, and every intent of the label is among those answered.
+    golden_right: Marks = np.asarray((told.said | ~wanted).all(axis=1) & told.right(wanted))
+    finite, milliseconds = _one_by_one(model, held_out[:TIMED])
     sanity = Sanity(
-        finite=bool(np.isfinite(model.probabilities([row.question for row in held_out[:TIMED]])).all()),
+        finite=finite,
         labels_equal=model.labels == INTENTS,
         golden_wrong=tuple(row.question for row, right in zip(golden, golden_right, strict=True) if not right),
-        milliseconds=_milliseconds(model, held_out),
+        milliseconds=milliseconds,
         size=sum(entry.size for entry in read_manifest(candidate).files.values() if entry.role == "serving"),
         calibration=None if old_error is None else (old_error, error),
     )
@@ -73,18 +76,24 @@ def judge_folder(
         "milliseconds": round(sanity.milliseconds, 3),
         "size": sanity.size,
         "golden": {"questions": len(golden), "wrong": list(sanity.golden_wrong)},
+        "rules_alone": {
+            "serving": rules_alone(KeywordRules.load(serving), held_out) if serving else None,
+            "candidate": rules_alone(rules, held_out),
+        },
         "changed": [] if old is None else changed(held_out, old.said, new.said, truth),
         "gate": verdict.as_json(),
     }
 
 
-def _milliseconds(model: Predictor, rows: Sequence[Row]) -> float:
-    took = []
-    for row in rows[:TIMED]:
+def _one_by_one(model: Predictor, rows: Sequence[Row]) -> tuple[bool, float]:
+    """Whether all probabilities are finite, and the median milliseconds of an answer."""
+    finite, took = True, []
+    for row in rows:
         began = time.perf_counter()
-        model.probabilities([row.question])
+        found = model.probabilities([row.question])
         took.append(1000 * (time.perf_counter() - began))
-    return statistics.median(took)
+        finite = finite and bool(np.isfinite(found).all())
+    return finite, statistics.median(took) if took else 0.0
 
 
 def confusion(given: Answers, truth: Marks) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -12,9 +12,11 @@ from training.corpus import Row
 
 PER_FRESH_ROW: Final = 4
 MIN_ROWS: Final = 400
+LARGE: Final = 2
+"""A large model goes over this many times fewer rows: each costs it a hundred times more."""
 
 
-def sample(pool: Sequence[Row], fresh: Sequence[Row], *, salt: str, labels: Sequence[Intent]) -> list[Row]:
+def sample(pool: Sequence[Row], fresh: Sequence[Row], *, salt: str, labels: Sequence[Intent], large: bool = False) -> list[Row]:
     """Rows of `pool` to train on beside `fresh`: four for each fresh one, at least 400, evenly over the intents.
 
     Intents take turns, each giving its next row in an order that hangs on `salt` and the texts alone. An intent that the
@@ -25,13 +27,14 @@ def sample(pool: Sequence[Row], fresh: Sequence[Row], *, salt: str, labels: Sequ
         fresh: the new rows.
         salt: changes the draw, for instance from version to version.
         labels: the intents that take turns.
+        large: the model is no small one: half as many.
     """
     known = {text_hash(row.question) for row in fresh}
     shuffled = sorted(
         (row for row in pool if text_hash(row.question) not in known),
         key=lambda row: hashlib.sha256(salt.encode() + text_hash(row.question)).digest(),
     )
-    size = max(MIN_ROWS, PER_FRESH_ROW * len(fresh))
+    size = max(MIN_ROWS, PER_FRESH_ROW * len(fresh)) // (LARGE if large else 1)
     if size >= len(shuffled):
         return shuffled
     queues = {label: [row for row in reversed(shuffled) if label in row.intents] for label in labels}

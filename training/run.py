@@ -19,15 +19,15 @@ import numpy as np
 
 from inference.artefact import MANIFEST, TRAINING, Manifest, manifest_sha256, seal, verify
 from inference.grams import GRAMS_FILE
-from inference.predictor import Predictor
+from inference.predictor import Predictor, prepare
 from inference.rules import Rule, RuleSet, read_rule_set
 from schema.errors import ArtefactError, ConfigError, TrainingError
 from schema.taxonomy import INTENTS, Intent
 from training.assembly import Identity, calibrate_and_seal, close, write_rules
 from training.base import BUILTIN, ENCODER
-from training.corpus import Row, Sides, distinct, seed_rows, split
+from training.corpus import MIN_VALIDATION, Row, Sides, distinct, seed_rows, split
 from training.evaluate import answers, macro_f1, marks
-from training.job import TrainJob, TrainResult
+from training.job import SMALL, TrainJob, TrainResult
 from training.judgement import judge_folder
 from training.keywords import gather, merge, proven, retire, rules_json
 from training.progress import Progress
@@ -35,7 +35,6 @@ from training.replay import sample
 
 Report = Callable[[Progress], None]
 MAX_LENGTH: Final = 64
-MIN_VALIDATION: Final = 50
 MAX_DRIFT: Final = 0.04
 """An increment that loses more macro-F1 than this on the validation rows has forgotten; everything is learned anew."""
 _MODEL_FILES: Final = ("model.onnx", GRAMS_FILE, "tokenizer.json", "weights")
@@ -77,7 +76,7 @@ def train(job: TrainJob, report: Report = lambda _: None) -> TrainResult:
         metrics |= told | {"lineage": _lineage(parent), "rules": sum(rule.enabled for rule in rules), "rules_mined": len(mined)}
         wrong = _suspects(job, sides, report)
         # How long an answer took differs each time; the artefact must not.
-        close(scratch, {name: value for name, value in metrics.items() if name != "milliseconds"})
+        close(scratch, {name: value for name, value in metrics.items() if name != "milliseconds"}, rows)
         scratch.chmod(0o755)  # mkdtemp makes it private; replicas may run as another user
         os.rename(scratch, job.out)
     finally:
@@ -145,16 +144,20 @@ def _rules(job: TrainJob, parent: _Parent | None, sides: Sides, report: Report) 
 
 def _identity(job: TrainJob, parent: _Parent | None, revision: int, *, full: bool) -> Identity:
     known = parent.manifest if parent else None
-    base = job.base or (known.base_model if known else job.parent)
     return Identity(
         version=job.version,
         parent=known.version if known else None,
-        base_model=base_name(base) if known is None or full else known.base_model,
+        base_model=base_name(_base(job, parent)) if known is None or full else known.base_model,
         created_at=job.created_at,
         labels=INTENTS if known is None or full else known.labels,
         max_length=known.max_length if known else MAX_LENGTH,
         rules_revision=revision,
     )
+
+
+def _base(job: TrainJob, parent: _Parent | None) -> str:
+    """Where a full training starts."""
+    return job.base or (parent.manifest.base_model if parent else job.parent)
 
 
 def base_name(base: str) -> str:
@@ -197,11 +200,12 @@ def _learn(
     if full:
         known = {row.question for row in fresh}
         replayed = [row for row in sides.training if row.question not in known]
-        base = job.base or (parent.manifest.base_model if parent else job.parent)
+        base = _base(job, parent)
         start = str(ENCODER) if base == BUILTIN else base
     else:
         assert parent is not None
-        replayed = sample(sides.training, fresh, salt=f"{job.seed}:{identity.parent}", labels=identity.labels)
+        salt = f"{job.seed}:{identity.parent}"
+        replayed = sample(sides.training, fresh, salt=salt, labels=identity.labels, large=_is_large(parent.folder))
         start = str(parent.folder)
     # Imported here, because torch takes seconds and mining rules does not need it.
     from training.increment import increment
@@ -213,11 +217,17 @@ def _learn(
     return {"train_rows": len(fresh), "replay_rows": len(replayed), "loss": losses}
 
 
+def _is_large(folder: Path) -> bool:
+    """Whether the encoder of the artefact in `folder` is no small one."""
+    config = json.loads((folder / "weights" / "config.json").read_text(encoding="utf-8"))
+    return bool(config["hidden_size"] >= SMALL)
+
+
 def learn_wide(rows: Sequence[Row], labels: Sequence[Intent], folder: Path) -> None:
     """Fit the wide half on `rows`, all that there are, and write it to `folder`."""
     from training.wide import fit_grams  # here: scikit-learn takes a second, and mining rules does not need it
 
-    fit_grams([row.question for row in rows], marks(rows, labels).astype(np.float32)).save(folder)
+    fit_grams([prepare(row.question) for row in rows], marks(rows, labels).astype(np.float32)).save(folder)
 
 
 def _drift(job: TrainJob, parent: _Parent, validation: list[Row], scratch: Path) -> str:

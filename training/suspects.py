@@ -39,12 +39,13 @@ def suspects(rows: Sequence[Row], asked: Sequence[Row]) -> list[dict[str, Any]]:
     truth = marks(rows)
     wanted = truth.astype(np.float32)
     folds = np.arange(len(rows)) % FOLDS
+    texts = [prepare(row.question) for row in rows]
     probabilities = np.empty(wanted.shape, dtype=np.float32)
     for fold in range(FOLDS):
         others = np.flatnonzero(folds != fold).tolist()
-        grams = fit_grams([rows[i].question for i in others], wanted[others])
+        grams = fit_grams([texts[i] for i in others], wanted[others])
         for i in np.flatnonzero(folds == fold).tolist():
-            probabilities[i] = sigmoid(grams.logits(prepare(rows[i].question)))
+            probabilities[i] = sigmoid(grams.logits(texts[i]))
     labels = [np.flatnonzero(row).tolist() for row in truth]
     issues = set(find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1).tolist())
     quality = get_label_quality_scores(labels, probabilities)

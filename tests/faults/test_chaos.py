@@ -5,12 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 from tests.running import ROOT
 
 
-@pytest.mark.long
 def test_three_minutes_of_random_faults_leave_everything_exact() -> None:
     command = [sys.executable, "-m", "tests.faults.chaos", "--minutes", "3", "--seed", "20"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)

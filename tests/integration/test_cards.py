@@ -23,6 +23,7 @@ from schema.tables import intent_model_versions as versions
 from tests.running import ROOT
 
 CARD = "/api/v1/model-tuning/models/v0/card"
+RULES = "/api/v1/model-tuning/models/v0/rules"
 Client = TestClient[web.Request, web.Application]
 
 
@@ -47,14 +48,26 @@ async def test_a_card_comes_with_its_pictures(client: Client) -> None:
         assert "<svg" in told["pictures"][name]
 
 
+async def test_every_rule_of_a_version_is_reported_with_what_it_did(client: Client) -> None:
+    async with client.get(RULES) as response:
+        told = await response.json()
+    assert response.status == 200, told
+    assert len(told["rules"]) > 100
+    for one in told["rules"]:
+        assert one["coverage"] >= one["overlaps"] >= one["conflicts"] >= 0
+        assert one["accuracy"] == round(one["correct"] / (one["correct"] + one["incorrect"]), 4)
+
+
 async def test_a_card_that_cannot_be_read_is_a_503_and_an_unknown_version_a_404(client: Client, engine: Engine) -> None:
-    async with client.get(CARD.replace("v0", "v9")) as response:
-        assert response.status == 404
+    for path in (CARD, RULES):
+        async with client.get(path.replace("v0", "v9")) as response:
+            assert response.status == 404
     with engine.begin() as connection:
         connection.execute(update(versions).values(model_path="file:///nowhere/v0"))
-    async with client.get(CARD) as response:
-        assert response.status == 503
-        assert (await response.json())["error"]["code"] == "models_unavailable"
+    for path in (CARD, RULES):
+        async with client.get(path) as response:
+            assert response.status == 503
+            assert (await response.json())["error"]["code"] == "models_unavailable"
 
 
 def test_two_versions_are_compared_on_the_command_line(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, update
 
 from schema import rollups
+from schema.batches import count_open
 from schema.events import (
     Classification,
     Consent,
@@ -242,6 +243,28 @@ def test_labels_are_applied_once_and_relabels_are_history(settings: Settings, en
     assert stored.correct_time_intent["target_years"] == [2026]
     assert (rule.usage_count, rule.success_count, rule.failure_count) == (1, 0, 1)
     assert [event.is_relabel for event in events] == [False, True]
+
+
+def test_a_corrected_label_that_was_trained_on_goes_into_the_next_batch(settings: Settings, engine: Engine) -> None:
+    def label(intent: str) -> QuestionLabeled:
+        data = {"question_id": 1, "correct_intent": [intent], "labeler_id": "ann", "labeled_at": datetime.now(UTC)}
+        return QuestionLabeled.model_validate(data)
+
+    with running(settings, "streams"), EventProducer(settings, source="test") as producer:
+        producer.send(QUESTION_ASKED, question(1, consent=Consent(training=True)), key="k").result(10)
+        wait_until(lambda: number_of(engine, questions) == 1, "it is stored")
+        for number, (intent, then) in enumerate([("wealth", "pending"), ("wealth", "used"), ("health", "pending")], start=1):
+            producer.send(QUESTION_LABELED, label(intent), key="1", event_id=f"label-{number}").result(10)
+            wait_until(lambda number=number: number_of(engine, history) == number, "the label is applied")  # type: ignore[misc]
+            with engine.begin() as connection:
+                stored = connection.execute(select(questions)).one()
+                assert stored.training_status == then, number
+                if number == 1:
+                    used = {"training_status": "used", "training_batch_id": "b-1", "training_model_version": "v1"}
+                    connection.execute(update(questions).values(used))
+    assert (stored.correct_intent, stored.training_batch_id, stored.training_model_version) == (["health"], None, None)
+    with engine.connect() as connection:
+        assert count_open(connection) == 1
 
 
 def test_withdrawn_consent_takes_questions_out_and_keeps_later_ones_out(settings: Settings, engine: Engine) -> None:

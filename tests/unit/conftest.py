@@ -63,8 +63,8 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     export_model(model, tokenizer, folder, max_length=32, parity=[row.question for row in sides.validation[:20]])
     write_rules(folder, mine(training, limit=100), identity.rules_revision)
-    fit_grams([row.question for row in training], marks(training).astype("float32")).save(folder)
+    fit_grams([prepare(row.question) for row in training], marks(training).astype("float32")).save(folder)
     calibrate_and_seal(folder, identity, sides.validation, threads=2)
     _, metrics = judge_folder(folder, None, sides.held_out, threads=2)
-    close(folder, metrics | {"train_rows": len(training), "replay_rows": 0})
+    close(folder, metrics | {"train_rows": len(training), "replay_rows": 0}, training)
     return folder

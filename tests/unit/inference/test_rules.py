@@ -37,6 +37,14 @@ def test_a_word_that_jieba_does_not_know_is_kept_whole() -> None:
     assert unknown not in rules().keywords(f"什么是{unknown}呢"), "other rules are not touched"
 
 
+def test_a_word_that_another_one_begins_with_is_still_a_word() -> None:
+    short = [f"{first}{second}" for first in "柘砾晷" for second in "铧篱蔗"]
+    words = KeywordRules(RuleSet(revision=0, rules=[]), [*short, *(f"{word}匏" for word in short)])
+    for word in short:
+        assert words.split(f"看{word}吗") == ["看", word, "吗"]
+        assert words.split(f"看{word}匏吗") == ["看", f"{word}匏", "吗"]
+
+
 def test_matches_come_in_the_order_of_the_question_and_once_each() -> None:
     both = rules(rule("姻缘", "marriage"), rule("财运", "wealth"), rule("姻缘", "general"))
     found = [(one.keyword, one.intent) for one in both.match("财运和姻缘，还是财运")]

@@ -59,6 +59,15 @@ def trained(parent: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture
+def small_bert(parent: Path, tmp_path: Path) -> Path:
+    """A directory as Hugging Face has them."""
+    folder = tmp_path / "small-bert"
+    shutil.copytree(parent / "weights", folder)
+    shutil.copyfile(parent / "tokenizer.json", folder / "tokenizer.json")
+    return folder
+
+
 def left_behind(job: TrainJob) -> list[str]:
     return sorted(path.name for path in job.out.parent.glob("*")) if job.out.parent.exists() else []
 
@@ -231,11 +240,8 @@ def test_a_parent_that_is_nothing_is_refused(job: TrainJob, mining: TrainJob, tm
         train(replace(mining, parent=str(tmp_path / "empty")))
 
 
-def test_a_hugging_face_bert_starts_a_first_version(parent: Path, job: TrainJob, tmp_path: Path) -> None:
-    start = tmp_path / "small-bert"
-    shutil.copytree(parent / "weights", start)
-    shutil.copyfile(parent / "tokenizer.json", start / "tokenizer.json")
-    result = train(replace(job, parent=str(start), extract_keywords=False))
+def test_a_hugging_face_bert_starts_a_first_version(small_bert: Path, job: TrainJob) -> None:
+    result = train(replace(job, parent=str(small_bert), extract_keywords=False))
     manifest = read_manifest(job.out)
     assert (manifest.parent, manifest.base_model, manifest.labels) == (None, "small-bert", INTENTS)
     assert result.metrics["serving"] is None
@@ -243,11 +249,8 @@ def test_a_hugging_face_bert_starts_a_first_version(parent: Path, job: TrainJob,
     assert (job.out / MANIFEST).exists()
 
 
-def test_another_base_asks_for_a_full_retraining(parent: Path, job: TrainJob, tmp_path: Path) -> None:
-    start = tmp_path / "small-bert"
-    shutil.copytree(parent / "weights", start)
-    shutil.copyfile(parent / "tokenizer.json", start / "tokenizer.json")
-    result = train(replace(job, base=str(start), extract_keywords=False))
+def test_another_base_asks_for_a_full_retraining(small_bert: Path, job: TrainJob) -> None:
+    result = train(replace(job, base=str(small_bert), extract_keywords=False))
     manifest = read_manifest(job.out)
     assert result.metrics["full"] == "the base changed from tiny to small-bert"
     assert (manifest.parent, manifest.base_model) == ("v0", "small-bert")
@@ -299,3 +302,9 @@ def test_a_model_card_tells_lineage_scores_and_changes_and_shows_pictures(traine
         assert f"](plots/{name}.svg)" in card
         assert (trained / "plots" / f"{name}.svg").read_text(encoding="utf-8").lstrip().startswith("<?xml")
     assert {entry.role for name, entry in read_manifest(trained).files.items() if name.startswith("plots/")} == {"training"}
+
+
+def test_a_model_tells_nothing_of_the_machine_that_made_it(trained: Path) -> None:
+    content = (trained / "model.onnx").read_bytes()
+    for place in (str(Path(__file__).parents[3]), "site-packages", ".py"):
+        assert place.encode() not in content
