@@ -97,21 +97,18 @@ def quantise(source: Path, target: Path) -> None:
 
 def _to_onnx(model: Any, target: Path) -> None:
     ids = torch.arange(5, 12).repeat(2, 1)
-    batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of torchvision, which nobody asked for
+    free = {0: "batch", 1: "tokens"}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's exporter warns of its own parts
+        warnings.simplefilter("ignore")  # torch's exporter warns of its own parts, and of its age
         torch.onnx.export(
             _LogitsOnly(model).eval(),  # or the exporter leaves the model in training mode
             (ids, torch.ones_like(ids)),
             str(target),
             input_names=["input_ids", "attention_mask"],
             output_names=["logits"],
-            dynamic_shapes=({0: batch, 1: tokens}, {0: batch, 1: tokens}),
+            dynamic_axes={"input_ids": free, "attention_mask": free},
             opset_version=OPSET,
-            external_data=False,
-            dynamo=True,
-            verbose=False,
+            dynamo=False,  # a sixteenth of the time of the other exporter, for a graph that answers the same and as fast
         )
 
 

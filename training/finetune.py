@@ -208,7 +208,9 @@ def fit(
         "fine_tune",
         report,
         positive_weights=class_weights(np.stack([example["labels"] for example in training])),
-        validation=examples(validation) if len(validation) >= MIN_VALIDATION else None,
+        validation=sorted(examples(validation), key=lambda one: len(one["input_ids"]))
+        if len(validation) >= MIN_VALIDATION
+        else None,
         checkpoints=checkpoints,
     )
     if not np.isfinite(trainer.state.log_history[-1].get("train_loss", float("nan"))):
@@ -234,8 +236,10 @@ def run_trainer(
     """
     has_gpu = torch.cuda.is_available()
     choose: dict[str, Any] = {"eval_strategy": "no"}
+    if positive_weights is not None:  # rows of like length together: at random, more than half of a batch is padding
+        choose["train_sampling_strategy"] = "group_by_length"
     if validation:
-        choose = {"eval_strategy": "epoch", "load_best_model_at_end": True, "metric_for_best_model": "f1"}
+        choose |= {"eval_strategy": "epoch", "load_best_model_at_end": True, "metric_for_best_model": "f1"}
     with tempfile.TemporaryDirectory(prefix="intentloop-fit-") as scratch:
         folder = checkpoints or Path(scratch)
         last = last_checkpoint(checkpoints, fingerprint(model, examples, recipe)) if checkpoints else None
