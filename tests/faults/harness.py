@@ -165,7 +165,11 @@ class Bed:
     def flows_since(self, moment: datetime, seconds: float) -> float:
         """Wait until a row was made after `moment`; returns the seconds from `moment` until it was seen."""
         began = time.monotonic() - (utc_now() - moment).total_seconds()
-        self.until(lambda: self.newest() > moment, f"events flow again after {moment:%H:%M:%S} UTC", seconds)
+        try:
+            self.until(lambda: self.newest() > moment, f"events flow again after {moment:%H:%M:%S} UTC", seconds)
+        except AssertionError as error:
+            tails = "\n".join(worker.tail() for worker in self.workers)
+            raise AssertionError(f"{error}; the workers say:\n{tails}") from None
         return time.monotonic() - began
 
     def acknowledged(self, seconds: float = SETTLE_SECONDS, topics: Sequence[Topic] = READ) -> None:
