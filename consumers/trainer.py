@@ -131,7 +131,7 @@ class Trainer:
             Stopped: the trainer is ending.
             Cancelled: the batch was taken away.
         """
-        looked = told = time.monotonic()
+        looked, told = time.monotonic(), -PROGRESS_EVERY  # the first progress is told at once
 
         def watch() -> None:
             nonlocal looked

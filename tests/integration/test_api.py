@@ -365,7 +365,7 @@ async def test_stats_equal_a_count_by_hand(client: Client, engine: Engine) -> No
         "without_stated_consent": 2,
     }
     assert told["training"] == {
-        "batches": {"pending": 1, "training": 0, "completed": 2, "rejected": 1, "failed": 1},
+        "batches": {"pending": 1, "training": 0, "completed": 2, "rejected": 1, "failed": 1, "cancelled": 0},
         "total": 5,
         "success_rate": 0.5,
         "latest_version": "v1",
