@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, and_, case, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, literal_column, or_, select, update
 from sqlalchemy.dialects.mysql import insert
 
 from consumers.registry import artefact_of, next_rules_revision, next_version
@@ -93,7 +93,7 @@ def unfinished(connection: Connection) -> list[str]:
 
 def write_rows(connection: Connection, run: Run, folder: Path) -> tuple[Path, Path, Path]:
     """Write the fresh rows, the replay rows and the present rules as JSON lines; returns the three paths."""
-    labelled = and_(questions.c.is_labeled, questions.c.consent_training)
+    labelled = _labelled()
     fresh = and_(
         labelled,
         or_(
@@ -104,23 +104,25 @@ def write_rows(connection: Connection, run: Run, folder: Path) -> tuple[Path, Pa
     replay = and_(labelled, questions.c.training_status == "used", questions.c.training_model_version.is_not(None))
     if run.task == "extract_keywords":
         fresh, replay = labelled, questions.c.id < 0
-    columns = select(questions.c.question, questions.c.correct_intent).order_by(questions.c.id)
     return (
-        _write(folder / "data.jsonl", _question_lines(connection.execute(columns.where(fresh)))),
-        _write(folder / "replay.jsonl", _question_lines(connection.execute(columns.where(replay)))),
+        _write(folder / "data.jsonl", _question_lines(connection, fresh)),
+        _write(folder / "replay.jsonl", _question_lines(connection, replay)),
         _write(folder / "rules.jsonl", _rule_lines(connection)),
     )
 
 
 def write_labels(connection: Connection, folder: Path) -> Path:
     """Write all labelled questions as JSON lines; returns the path."""
-    chosen = select(questions.c.question, questions.c.correct_intent).order_by(questions.c.id)
-    labelled = and_(questions.c.is_labeled, questions.c.consent_training)
-    return _write(folder / "data.jsonl", _question_lines(connection.execute(chosen.where(labelled))))
+    return _write(folder / "data.jsonl", _question_lines(connection, _labelled()))
 
 
-def _question_lines(rows: Iterable[Row[Any]]) -> Iterator[dict[str, Any]]:
-    return ({"question": row.question, "intents": row.correct_intent} for row in rows)
+def _labelled() -> ColumnElement[bool]:
+    return and_(questions.c.is_labeled, questions.c.consent_training)
+
+
+def _question_lines(connection: Connection, which: ColumnElement[bool]) -> Iterator[dict[str, Any]]:
+    chosen = select(questions.c.question, questions.c.correct_intent).where(which).order_by(questions.c.id)
+    return ({"question": row.question, "intents": row.correct_intent} for row in connection.execute(chosen))
 
 
 def _rule_lines(connection: Connection) -> Iterator[dict[str, Any]]:
