@@ -16,7 +16,8 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from api.wire import Unavailable
-from schema.events import Envelope, KeywordCounted
+from schema.envelope import Envelope
+from schema.events import KeywordCounted
 from schema.follower import Follower
 from schema.settings import Settings
 from schema.topics import KEYWORD_COUNTS

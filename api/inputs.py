@@ -90,8 +90,16 @@ class Extraction(Input):
 
 
 class Why(Input):
-    """Why a version is activated. Given, it overrides a failed gate."""
+    """Why something is done."""
 
+    reason: Remark = ""
+
+
+class Activation(Input):
+    """How a version is activated: for everyone, for a share of the users, or in the shadow. A reason overrides a failed gate."""
+
+    traffic: int = Field(default=100, ge=1, le=100, description="per cent of the users")
+    mode: Literal["serve", "shadow"] = "serve"
     reason: Remark = ""
 
 

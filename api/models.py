@@ -1,10 +1,9 @@
-"""Versions: which there are, which serves, which served when, and changing it."""
+"""Versions: which there are, what they are, and judging one again. Which of them answer: `api.rollouts`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC
 from functools import partial
 from typing import Any, Final
 
@@ -12,15 +11,14 @@ from sqlalchemy import Connection, select
 
 from api.batches import look
 from api.cards import read_card, read_rules_report
-from api.inputs import Moment, Why
+from api.inputs import Why
 from api.state import Api, T
-from api.wire import PREFIX, Call, Nothing, Unavailable
-from schema.activations import Activation, activate, current_activation, roll_back
+from api.wire import Call, Nothing, Unavailable
+from schema.activations import current_activation
 from schema.batches import make_batch, request_run
 from schema.database import hold_lock
-from schema.errors import ArtefactError, Conflict, NotFound, TransientError
+from schema.errors import ArtefactError, Conflict, NotFound
 from schema.privacy import mask
-from schema.tables import intent_model_activations as activations
 from schema.tables import intent_model_versions as versions
 
 SHOWN: Final = [
@@ -41,8 +39,6 @@ SHOWN: Final = [
     "metrics",
     "created_at",
 ]
-BY: Final = "api"
-ROLLOUT: Final = f"{PREFIX}/rollout"
 
 
 async def models(api: Api, call: Call[Nothing, Nothing]) -> dict[str, Any]:
@@ -59,7 +55,7 @@ async def models(api: Api, call: Call[Nothing, Nothing]) -> dict[str, Any]:
     return await api.database(work)
 
 
-def _path_of(connection: Connection, version: str) -> str:
+def path_of(connection: Connection, version: str) -> str:
     """Where the artefact of `version` is; raises `NotFound` where there is none."""
     known = connection.execute(select(versions.c.version, versions.c.model_path).where(versions.c.version == version)).first()
     if known is None or known.version != version:  # the database takes 'v1 ' for 'v1'
@@ -80,23 +76,11 @@ async def model_rules(api: Api, call: Call[Nothing, Nothing]) -> dict[str, Any]:
 
 async def _read(api: Api, version: str, read: Callable[[str], T]) -> T:
     """What `read` finds in the artefact of `version`."""
-    url = await api.database(partial(_path_of, version=version))
+    url = await api.database(partial(path_of, version=version))
     try:
         return await asyncio.to_thread(read, url)
     except ArtefactError as error:
         raise Unavailable("models_unavailable", str(error)) from None
-
-
-async def activate_model(api: Api, call: Call[Why, Nothing]) -> dict[str, Any]:
-    """Make a version serve. One that failed its gate needs a reason."""
-    version, reason = call.path["version"], mask(call.body.reason)[:500]
-
-    def work(connection: Connection) -> dict[str, Any]:
-        _path_of(connection, version)
-        made = activate(connection, version, by=BY, reason=reason or "by hand", override_gate=bool(reason))
-        return _told(made)
-
-    return await api.database(work)
 
 
 async def rescore_model(api: Api, call: Call[Why, Nothing]) -> dict[str, Any]:
@@ -105,7 +89,7 @@ async def rescore_model(api: Api, call: Call[Why, Nothing]) -> dict[str, Any]:
 
     def work(connection: Connection) -> dict[str, Any]:
         hold_lock(connection, "trigger")
-        _path_of(connection, version)
+        path_of(connection, version)
         current = current_activation(connection)
         if current is not None and current.version == version:
             raise Conflict("serving", f"{version} serves: there is nothing to judge it against", "version")
@@ -115,48 +99,3 @@ async def rescore_model(api: Api, call: Call[Why, Nothing]) -> dict[str, Any]:
         return {"batch_id": made.batch_id, "version": version, "training_status": "pending", "look": look(made.batch_id)}
 
     return await api.database(work)
-
-
-async def rollback(api: Api, call: Call[Why, Nothing]) -> dict[str, Any]:
-    """Make the version serve that served before."""
-    reason = mask(call.body.reason)[:500] or "rollback by hand"
-    return _told(await api.database(partial(roll_back, by=BY, reason=reason)))
-
-
-def _told(made: Activation) -> dict[str, Any]:
-    return {
-        "version": made.version,
-        "generation": made.generation,
-        "rules_revision": made.rules_revision,
-        "changed": made.changed,
-        "look": ROLLOUT,
-    }
-
-
-async def model_at(api: Api, call: Call[Nothing, Moment]) -> dict[str, Any]:
-    """What served at a moment."""
-    moment = call.query.time.astimezone(UTC).replace(tzinfo=None)
-
-    def work(connection: Connection) -> dict[str, Any]:
-        chosen = select(activations).where(activations.c.activated_at <= moment).order_by(activations.c.id.desc()).limit(1)
-        row = connection.execute(chosen).one_or_none()
-        if row is None:
-            raise NotFound("nothing_served", f"nothing served at {call.query.time.isoformat()}", "time")
-        of = select(*(versions.c[name] for name in SHOWN)).where(versions.c.version == row.version)
-        model = connection.execute(of).mappings().one_or_none()
-        shown = ("version", "rules_revision", "activated_at", "activated_by", "reason")
-        told = {name: row._mapping[name] for name in shown}
-        return {"time": call.query.time, "generation": row.id, **told, "model": model and dict(model)}
-
-    return await api.database(work)
-
-
-async def rollout(api: Api, call: Call[Nothing, Nothing]) -> dict[str, Any]:
-    """Which replica serves which version."""
-    try:
-        api.replicas.check()
-    except TransientError as error:
-        raise Unavailable("kafka_unavailable", str(error)) from None
-    current = await api.database(current_activation)
-    told = api.replicas.rollout(current and current.version)
-    return told | {"wanted_generation": current and current.id, "activated_at": current and current.activated_at}

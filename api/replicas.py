@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from schema.events import Envelope, ReplicaStatus
+from schema.envelope import Envelope
+from schema.events import ReplicaStatus
 from schema.follower import Follower
 from schema.settings import Settings
 from schema.topics import REPLICA_STATUS
 
+InForce = Mapping[str, Any] | None
+"""An activation in force, as the API tells it."""
 SEEN_WITHIN: Final = timedelta(seconds=30)
 """A replica that said nothing for longer counts as gone."""
 
@@ -63,18 +67,56 @@ class Replicas:
             before = self._seen.get(status.replica_id)
             self._seen[status.replica_id] = before.followed_by(status) if before else Seen(status, status.reported_at)
 
-    def rollout(self, wanted: str | None, now: datetime | None = None) -> dict[str, Any]:
-        """Each replica beside the version that it should serve. Done is when all live ones, at least one, serve it."""
+    def rollout(
+        self,
+        serving: Mapping[str, Any] | None,
+        candidate: Mapping[str, Any] | None,
+        *,
+        deadline: float,
+        now: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Each replica beside what it should have loaded.
+
+        Args:
+            serving: the activation in force, as the API tells it; None before the first.
+            candidate: that of a candidate beside it.
+            deadline: seconds that the replicas have to follow.
+            now: default: now.
+
+        The state is ``done`` when all live replicas, at least one, have loaded both; ``degraded`` when one has failed, or is
+        not there after the deadline; else ``rolling``.
+        """
         now = now or datetime.now(UTC)
         with self._lock:
             seen = sorted(self._seen.items())
-        live = [one for _, one in seen if one.is_live(now)]
+        wanted = serving["version"] if serving is not None else None
+        live = [(name, one) for name, one in seen if one.is_live(now)]
+        behind = [name for name, one in live if not _follows(one.status, wanted, candidate)]
+        newest = candidate or serving
+        late = newest is not None and now - newest["activated_at"].replace(tzinfo=UTC) > timedelta(seconds=deadline)
+        failed = [name for name, one in live if _has_failed(one.status, candidate)]
+        done = bool(live) and not behind and wanted is not None
         return {
             "wanted_version": wanted,
-            "done": bool(live) and all(one.status.version == wanted for one in live),
+            "done": done,
+            "state": "done" if done else "degraded" if late or failed else "rolling",
+            "late": behind if late else failed,
             "live": len(live),
             "replicas": [_shown(name, one, wanted, now) for name, one in seen],
         }
+
+
+def _follows(status: ReplicaStatus, wanted: str | None, candidate: InForce) -> bool:
+    if status.version != wanted:
+        return False
+    found = status.candidate
+    return candidate is None or (found is not None and (found.generation, found.state) == (candidate["generation"], "loaded"))
+
+
+def _has_failed(status: ReplicaStatus, candidate: InForce) -> bool:
+    found = status.candidate
+    beside = candidate is not None and found is not None and found.generation == candidate["generation"]
+    return status.state == "load_failed" or (beside and found is not None and found.state == "load_failed")
 
 
 def _shown(name: str, one: Seen, wanted: str | None, now: datetime) -> dict[str, Any]:
@@ -84,6 +126,7 @@ def _shown(name: str, one: Seen, wanted: str | None, now: datetime) -> dict[str,
         "url": status.url,
         "live": one.is_live(now),
         "state": status.state,
+        "stale": status.stale,
         "wanted_version": wanted,
         "loaded_version": status.version or None,
         "rules_revision": status.rules_revision,
@@ -93,4 +136,5 @@ def _shown(name: str, one: Seen, wanted: str | None, now: datetime) -> dict[str,
         "seen_at": status.reported_at,
         "load_seconds": status.seconds,
         "error": status.error or None,
+        "candidate": status.candidate and status.candidate.model_dump(exclude_defaults=True),
     }

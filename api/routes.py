@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from api import batches, counts, models, questions
+from api import batches, counts, models, questions, rollouts
 from api.inputs import (
+    Activation,
     CountListing,
     Extraction,
     IntentChoice,
@@ -37,10 +38,20 @@ ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     Route("GET", "/models", models.models, "All versions", Nothing, Nothing),
     Route("GET", "/models/{version}/card", models.model_card, "What a version is", Nothing, Nothing, also=(404,)),
     Route("GET", "/models/{version}/rules", models.model_rules, "How each rule did", Nothing, Nothing, also=(404,)),
-    Route("POST", "/models/{version}/activate", models.activate_model, "Make a version serve", Why, Nothing, also=(404, 409)),
+    Route("POST", "/models/{version}/activate", rollouts.activate_model, "Activate", Activation, Nothing, also=(404, 409)),
+    Route("POST", "/models/{version}/promote", rollouts.promote_model, "Make a candidate serve", Why, Nothing, also=(404, 409)),
     Route("POST", "/models/{version}/rescore", models.rescore_model, "Judge a version again", Why, Nothing, 202, (404, 409)),
-    Route("POST", "/models/rollback", models.rollback, "Make the version before serve again", Why, Nothing, also=(409,)),
-    Route("GET", "/models/at", models.model_at, "The version that served at a moment", Nothing, Moment, also=(404,)),
-    Route("GET", "/rollout", models.rollout, "Which replica serves what", Nothing, Nothing),
+    Route(
+        "POST",
+        "/models/rollback",
+        rollouts.rollback,
+        "End the candidate, or go back to the version before",
+        Why,
+        Nothing,
+        also=(409,),
+    ),
+    Route("GET", "/models/at", rollouts.model_at, "The version that served at a moment", Nothing, Moment, also=(404,)),
+    Route("GET", "/rollout", rollouts.rollout, "Which replica serves what, and how a candidate does", Nothing, Nothing),
+    Route("GET", "/models/activations", rollouts.history, "Every activation, the newest first", Nothing, Nothing),
     Route("GET", "/stats", stats, "Data, trainings, rules, and the effect of each version", Nothing, Nothing),
 )

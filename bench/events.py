@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from inference.pipeline import Pipeline
 from intentloop import BUILTIN
 from local.traffic import demo_questions
-from schema.events import CONTENT_TYPE, Consent, QuestionAsked, encode, wrap
+from schema.envelope import CONTENT_TYPE, encode, wrap
+from schema.events import Consent, QuestionAsked
 from schema.ids import uuid7
 from schema.privacy import pseudonym
 from schema.producer import EventProducer

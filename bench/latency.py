@@ -31,7 +31,8 @@ from consumers.registry import register_builtin
 from intentloop import BUILTIN
 from local.supervisor import is_ready
 from schema.database import open_engine
-from schema.events import CONTENT_TYPE, Envelope, LabelApplied, QuestionAsked, encode, wrap
+from schema.envelope import CONTENT_TYPE, Envelope, encode, wrap
+from schema.events import LabelApplied, QuestionAsked
 from schema.follower import Follower
 from schema.ids import uuid7
 from schema.producer import EventProducer

@@ -43,7 +43,7 @@ def main() -> None:
         spoke: dict[tuple[str, str], list[bool]] = {}
         covered = 0
         for row in sides.held_out:
-            matched = finder.match(row.question)
+            matched = finder.read(row.question).matched
             covered += bool(matched)
             for rule in matched:
                 spoke.setdefault((rule.keyword, rule.intent), []).append(rule.intent in row.intents)

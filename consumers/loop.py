@@ -13,8 +13,9 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from prometheus_client import Counter
 
 from schema.dead_letters import Origin, dead_letter
+from schema.envelope import Envelope, Headers, decode
 from schema.errors import EventError, TransientError
-from schema.events import Envelope, Event, Headers, decode
+from schema.events import Event
 from schema.producer import EventProducer, client_config
 from schema.settings import Settings
 from schema.topics import Topic

@@ -1,4 +1,4 @@
-"""The trainer process: composition root of the relay, the trigger and the trainer, three loops in three threads."""
+"""The trainer process: composition root of the relay, the trigger, the trainer and the guard, each in a thread."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from aiohttp import web
 from sqlalchemy import Engine
 
+from consumers.guard import Guard
 from consumers.loop import Loop
 from consumers.relay import Relay
 from consumers.trainer import Trainer
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class TrainerProcess:
-    """The three loops. When one dies of what it cannot handle, the process ends, and its supervisor starts it anew."""
+    """The loops. When one dies of what it cannot handle, the process ends, and its supervisor starts it anew."""
 
     def __init__(self, settings: Settings) -> None:
         settings.require("kafka", "database_url")
@@ -37,6 +38,7 @@ class TrainerProcess:
         self.engine: Engine = open_engine(settings.database_url.get_secret_value(), pool_size=8)
         self.producer = EventProducer(settings, source="intentloop/trainer")
         self.relay = Relay(self.engine, self.producer)
+        self.guard = Guard(self.engine, settings)
         trigger = Trigger(self.engine, settings)
         self.trigger = Loop(settings, "trigger", LABEL_APPLIED, LabelApplied, trigger.handle, producer=self.producer)
         self.trainer = Trainer(self.engine, settings, environ=dict(os.environ))
@@ -53,11 +55,16 @@ class TrainerProcess:
         self.trainer.stopping = self.training.stopping
         self.died = threading.Event()
         self.threads = [
-            threading.Thread(target=self._guard, args=(name, run), name=name)
-            for name, run in (("relay", self.relay.run), ("trigger", self.trigger.run), ("trainer", self.training.run))
+            threading.Thread(target=self._watched, args=(name, run), name=name)
+            for name, run in (
+                ("relay", self.relay.run),
+                ("trigger", self.trigger.run),
+                ("trainer", self.training.run),
+                ("guard", self.guard.run),
+            )
         ]
 
-    def _guard(self, name: str, run: Callable[[], None]) -> None:
+    def _watched(self, name: str, run: Callable[[], None]) -> None:
         try:
             run()
         finally:
@@ -67,7 +74,7 @@ class TrainerProcess:
 
     def stop(self) -> None:
         """End the loops and wait for them."""
-        for loop in (self.relay, self.trigger, self.training):
+        for loop in (self.relay, self.trigger, self.training, self.guard):
             loop.stopping.set()
         for thread in self.threads:
             thread.join(60)

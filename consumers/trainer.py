@@ -39,8 +39,9 @@ from inference.artefact import TRAINING, fetch, manifest_sha256, publish, read_m
 from inference.rules import read_rule_set
 from schema.activations import activate
 from schema.database import in_transaction
+from schema.envelope import Envelope
 from schema.errors import ArtefactError, TransientError
-from schema.events import Envelope, TrainingProgress, TrainingRequested
+from schema.events import TrainingProgress, TrainingRequested
 from schema.outbox import enqueue
 from schema.settings import Settings
 from schema.tables import intent_model_training_batches as batches

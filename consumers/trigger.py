@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Engine, select
 
 from schema.batches import count_open, is_open, make_batch, request_run
 from schema.database import hold_lock, in_transaction
-from schema.events import Envelope, LabelApplied
+from schema.envelope import Envelope
+from schema.events import LabelApplied
 from schema.rollups import labels_by_intent
 from schema.settings import Settings
 from schema.tables import intent_user_questions as questions

@@ -5,6 +5,7 @@ Swapping a `Pipeline` for another is swapping one reference; requests that hold 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from typing import Final
 from inference.artefact import read_manifest
 from inference.llm import Llm
 from inference.predictor import Predictor
-from inference.rules import KeywordRules
+from inference.rules import KeywordRules, Reading
 from inference.time_intent import time_intent, today_in_shanghai
 from schema.errors import TransientError
 from schema.events import MAX_MATCHED, Classification
@@ -59,55 +60,82 @@ class Pipeline:
         return unit
 
     def answer_local(self, question: str, asked_at: datetime | None = None) -> Classification:
-        """The answer of model and rules, without the LLM. `asked_at` (default: now) decides what years mean."""
+        """The answer of model and rules, without the LLM. `asked_at` (default: now) decides what years mean.
+
+        Where rules speak for an intent that the model decides for, their boost is added to its probability. They never
+        change what the model decides for; only where it stays unsure they may answer in its place.
+        """
         began = time.perf_counter()
         row = self.predictor.probabilities([question])[0]
-        intents = self.predictor.decide(row)
         by_label = dict(zip(self.predictor.labels, map(float, row), strict=True))
-        confidence = by_label[intents[0]]
-        left = max((p for label, p in by_label.items() if label not in intents), default=0.0)
-        matched = self.rules.match(question)[:MAX_MATCHED]
+        decided = self.predictor.decide(row)
+        found = self.rules.read(question)
+        boosts = found.boosts
+        boosted = {intent: min(1.0, by_label[intent] + boosts.get(intent, 0.0)) for intent in decided}
+        intents = sorted(decided, key=lambda intent: -boosted[intent])
+        confidence = boosted[intents[0]]
+        left = max(((p, label) for label, p in by_label.items() if label not in boosted), default=(0.0, ""))
+        is_ambiguous = min(by_label[intent] for intent in decided) - left[0] < AMBIGUOUS_MARGIN
+        reasons = [f"model {by_label[intents[0]]:.2f}"]
+        if confidence > by_label[intents[0]]:
+            reasons.append(f"with the rules {confidence:.2f}")
+        if intents == [NON_FORTUNE]:
+            reasons.append("not about fortune telling")
+        if is_ambiguous:
+            reasons.append(f"ambiguous: {left[1]} {left[0]:.2f}")
         answer = Classification(
             intents=intents,
             confidence=confidence,
             rule_types=rule_types(intents),
             time_intent=time_intent(question, today_in_shanghai(asked_at)),
-            keywords=self.rules.keywords(question),
-            matched_rules=matched,
+            keywords=found.keywords,
+            matched_rules=found.matched[:MAX_MATCHED],
             method="local_model",
             response_time_ms=0,
             is_fortune_related=intents != [NON_FORTUNE],
-            is_ambiguous=min(by_label[i] for i in intents) - left < AMBIGUOUS_MARGIN,
-            reasoning=f"model {confidence:.2f}",
+            is_ambiguous=is_ambiguous,
+            reasoning=", ".join(reasons),
             model_version=self.version,
             rules_revision=self.rules.revision,
             replica_id=self.replica_id,
         )
         if confidence < self.confidence:
-            answer = self._ask_rules(question, answer)
+            answer = self._hand_on(found, answer)
         return _timed(answer, began)
 
-    def _ask_rules(self, question: str, answer: Classification) -> Classification:
-        said = self.rules.answer(question)
-        why = f"model {answer.confidence:.2f} below {self.confidence:.2f}"
+    def _hand_on(self, found: Reading, answer: Classification) -> Classification:
+        """An unsure `answer`, or in its place that of the rules, where they are sure."""
+        said = found.answer
+        why = f"{answer.reasoning}, below {self.confidence:.2f}"
         if said is None or said[1] < self.confidence:
-            spoke = "rules silent" if said is None else f"rules {said[1]:.2f}"
+            spoke = "rules silent" if said is None else f"rules alone {said[1]:.2f}"
             return answer.model_copy(update={"reasoning": f"{why}, {spoke}"})
-        return _decided(answer, said[0], said[1], "keyword_fallback", f"{why}, rules {said[1]:.2f}")
+        return _decided(answer, said[0], said[1], "keyword_fallback", f"{why}, rules alone {said[1]:.2f}")
 
     async def answer(self, question: str, asked_at: datetime | None = None) -> Classification:
         """The answer, from the LLM where model and rules are unsure; without it, or when it fails, the best local one."""
         began = time.perf_counter()
         return await self.complete(question, self.answer_local(question, asked_at), began)
 
-    async def complete(self, question: str, local: Classification, began: float) -> Classification:
-        """Hand an unsure `local` answer to the LLM. `began`: ``time.perf_counter()`` at the start of the request."""
+    async def complete(self, question: str, local: Classification, began: float, seconds: float | None = None) -> Classification:
+        """Hand an unsure `local` answer to the LLM.
+
+        Args:
+            question: as it was asked.
+            local: the answer of model and rules.
+            began: ``time.perf_counter()`` at the start of the request.
+            seconds: how long the request may take from there; the LLM gets what is left of it.
+        """
         if self.llm is None or local.confidence >= self.confidence:
             return local
+        left = None if seconds is None else began + seconds - time.perf_counter()
         try:
-            said = await self.llm.classify(question)
+            async with asyncio.timeout(left):
+                said = await self.llm.classify(question)
         except TransientError as error:
             return _timed(local.model_copy(update={"reasoning": f"{local.reasoning}; {error}"}), began)
+        except TimeoutError:
+            return _timed(local.model_copy(update={"reasoning": f"{local.reasoning}; no time was left for the LLM"}), began)
         return _timed(_decided(local, said.intents, said.confidence, "llm_fallback", said.reasoning), began)
 
 

@@ -9,6 +9,7 @@ import logging
 import re
 from collections import ChainMap
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -115,6 +116,54 @@ def _tokenizer(words: Iterable[str]) -> Any:
     return tokenizer
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is found in one question: its words, each once, and the rules whose keyword is one of them; both in order."""
+
+    words: tuple[str, ...]
+    speaking: tuple[Rule, ...]
+
+    @property
+    def keywords(self) -> list[str]:
+        """The words worth counting: two to eight characters, no stop words, at most ten."""
+        return [word for word in self.words if _WORD.fullmatch(word) and word not in STOP_WORDS][:MAX_KEYWORDS]
+
+    @property
+    def matched(self) -> list[MatchedRule]:
+        """The rules that speak, as an answer tells of them."""
+        return [MatchedRule(keyword=rule.keyword, intent=rule.intent) for rule in self.speaking]
+
+    @property
+    def boosts(self) -> dict[Intent, float]:
+        """What the rules add to the model's probability of an intent: the largest boost of those that speak for it.
+
+        Not their sum: words that stand together in one question were mined from the same questions.
+        """
+        found: dict[Intent, float] = {}
+        for rule in self.speaking:
+            found[rule.intent] = max(found.get(rule.intent, 0.0), rule.confidence_boost)
+        return found
+
+    @property
+    def answer(self) -> tuple[list[Intent], float] | None:
+        """What the rules alone would say: intents, best first, and their confidence; None where they are silent.
+
+        Rules for one intent are taken as independent witnesses: 1 - Π(1 - precision).
+        """
+        doubt: dict[Intent, list[float]] = {}
+        for rule in self.speaking:
+            doubt.setdefault(rule.intent, []).append(1 - rule.precision)
+        if not doubt:
+            return None
+        scores = {intent: 1 - prod(doubts) for intent, doubts in doubt.items()}
+        best = sorted(scores, key=lambda intent: (-scores[intent], intent))
+        top = scores[best[0]]
+        if best[0] == NON_FORTUNE:
+            return [best[0]], top
+        close = [intent for intent in best if scores[intent] >= 0.9 * top and intent != NON_FORTUNE]
+        return close[:MAX_INTENTS], top
+
+
 class KeywordRules:
     """The rules of one artefact, with the dictionary that finds their words. Immutable."""
 
@@ -143,38 +192,11 @@ class KeywordRules:
     def __len__(self) -> int:
         return sum(map(len, self._rules.values()))
 
-    def keywords(self, question: str) -> list[str]:
-        """The words of `question` worth counting: two to eight characters, no stop words, at most ten, in order."""
-        words = self._tokenizer.cut(simplify(question), HMM=False)
-        kept = dict.fromkeys(word for word in words if _WORD.fullmatch(word) and word not in STOP_WORDS)
-        return list(kept)[:MAX_KEYWORDS]
+    def read(self, question: str) -> Reading:
+        """What is found in `question`."""
+        words = dict.fromkeys(self._tokenizer.cut(simplify(question), HMM=False))
+        return Reading(tuple(words), tuple(rule for word in words for rule in self._rules.get(word, ())))
 
     def split(self, text: str) -> list[str]:
         """`text` as the words that it is made of."""
         return list(self._tokenizer.cut(text, HMM=False))
-
-    def match(self, question: str) -> list[MatchedRule]:
-        """The rules whose keyword is a word of `question`, in order."""
-        return [MatchedRule(keyword=rule.keyword, intent=rule.intent) for rule in self._matching(question)]
-
-    def answer(self, question: str) -> tuple[list[Intent], float] | None:
-        """What the rules alone would say: intents, best first, and their confidence; None where they are silent.
-
-        Rules for one intent are taken as independent witnesses: 1 - Π(1 - precision).
-        """
-        doubt: dict[Intent, list[float]] = {}
-        for rule in self._matching(question):
-            doubt.setdefault(rule.intent, []).append(1 - rule.precision)
-        if not doubt:
-            return None
-        scores = {intent: 1 - prod(doubts) for intent, doubts in doubt.items()}
-        best = sorted(scores, key=lambda intent: (-scores[intent], intent))
-        top = scores[best[0]]
-        if best[0] == NON_FORTUNE:
-            return [best[0]], top
-        close = [intent for intent in best if scores[intent] >= 0.9 * top and intent != NON_FORTUNE]
-        return close[:MAX_INTENTS], top
-
-    def _matching(self, question: str) -> list[Rule]:
-        words = dict.fromkeys(self._tokenizer.cut(simplify(question), HMM=False))
-        return [rule for word in words for rule in self._rules.get(word, ())]

@@ -27,8 +27,9 @@ from local.system import REPLICAS, System, ended_by_signals, require_ports, serv
 from local.traffic import Traffic, demo_questions, send_broken, summary
 from schema.batches import ENDED
 from schema.database import open_engine
+from schema.envelope import Envelope
 from schema.errors import TransientError
-from schema.events import Envelope, ReplicaStatus
+from schema.events import ReplicaStatus
 from schema.follower import Follower
 from schema.privacy import mask
 from schema.producer import EventProducer

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
 
-from schema.events import CONTENT_TYPE, EVENTS, TYPE_PREFIX, Envelope
+from schema.envelope import CONTENT_TYPE, TYPE_PREFIX, Envelope
+from schema.events import EVENTS
 from schema.topics import TOPICS, Topic
 
 READERS: Final[dict[str, tuple[str, ...]]] = {

@@ -147,12 +147,37 @@ CREATE TABLE IF NOT EXISTS intent_model_versions (
 	CONSTRAINT uq_intent_model_versions_version UNIQUE (version)
 )ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
 
+CREATE TABLE IF NOT EXISTS intent_rollout_comparisons (
+	generation BIGINT NOT NULL COMMENT 'the candidate''s activation',
+	first_question_id BIGINT NOT NULL COMMENT 'questions from it on are compared',
+	verdict VARCHAR(16) COMMENT 'better, worse or unknown',
+	comparison JSON COMMENT 'the figures of both versions',
+	compared_at DATETIME(6),
+	PRIMARY KEY (generation)
+)ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='how a candidate did beside the version that served' COLLATE utf8mb4_bin;
+
 CREATE TABLE IF NOT EXISTS intent_rollups (
 	name VARCHAR(64) NOT NULL,
 	item VARCHAR(64) NOT NULL,
 	value BIGINT NOT NULL,
 	PRIMARY KEY (name, item)
 )ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='sums over intent_user_questions, kept in the transactions that change it: see schema/rollups.py' COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS intent_shadow_answers (
+	id BIGINT NOT NULL AUTO_INCREMENT,
+	event_id BINARY(16) NOT NULL,
+	text_hash BINARY(16) NOT NULL COMMENT 'of the question, see intent_user_questions',
+	version VARCHAR(64) NOT NULL COMMENT 'the version that only would have said so',
+	generation BIGINT NOT NULL COMMENT 'its activation',
+	intents JSON NOT NULL,
+	confidence NUMERIC(5, 4) NOT NULL,
+	served_version VARCHAR(64) NOT NULL,
+	agreed BOOL NOT NULL,
+	scored_at DATETIME(6) NOT NULL,
+	PRIMARY KEY (id),
+	CONSTRAINT uq_intent_shadow_answers_event_id UNIQUE (event_id),
+	KEY ix_shadow_answers_version (version, text_hash)
+)ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='what a version would have answered that did not answer' COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS intent_user_questions (
 	id BIGINT NOT NULL AUTO_INCREMENT,
@@ -232,4 +257,4 @@ INSERT IGNORE INTO intent_locks (name) VALUES ('trigger'), ('activation'), ('rel
 
 CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
 
-INSERT INTO alembic_version (version_num) SELECT '0004' FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM alembic_version AS marked);
+INSERT INTO alembic_version (version_num) SELECT '0005' FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM alembic_version AS marked);

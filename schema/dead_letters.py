@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from schema.envelope import Headers
 from schema.errors import EventError
-from schema.events import Headers
 from schema.privacy import is_pseudonym, mask
 from schema.redaction import redact, redact_header, redact_user
 from schema.topics import TOPICS

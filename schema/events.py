@@ -1,34 +1,16 @@
-"""One model per event, in a CloudEvents 1.0 envelope.
-
-Format: CloudEvents 1.0 JSON format and Kafka protocol binding. Structured mode is written; structured and binary are read.
-An event's ``id`` may be any string; records are told apart by 16 bytes: the id itself if it is a UUID, else a
-UUIDv5 of source and id, so that any producer gets idempotence.
-"""
+"""One model per event: what its data holds. The envelope around it: `schema.envelope`."""
 
 from __future__ import annotations
 
-import re
-import uuid
-from collections.abc import Iterable
 from datetime import UTC, date, datetime
-from functools import cache
-from typing import Annotated, Any, ClassVar, Final, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from schema.errors import EventError
-from schema.ids import uuid7
 from schema.taxonomy import MAX_INTENTS, NON_FORTUNE, Intent
 
-TYPE_PREFIX: Final = "com.intentloop."
-CONTENT_TYPE: Final = "application/cloudevents+json; charset=UTF-8"
 MAX_QUESTION_CHARS: Final = 2000
 MAX_MATCHED: Final = 64  # rules that an answer tells of; more decide, but are not listed
-MAX_VALUE_BYTES: Final = 256 * 1024
-_ID_NAMESPACE: Final = uuid.UUID("6f1d2a54-3c6e-5d0b-9f43-0b6c5f7a9e21")
-
-_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-Headers = list[tuple[str, bytes]]
 
 
 def _utc(moment: datetime) -> datetime:
@@ -216,9 +198,57 @@ class ModelActivated(Event):
     reason: str
     activated_at: Moment
 
+    @property
+    def is_candidate(self) -> bool:
+        """Whether it stands beside the serving version, for a share of the users or in the shadow.
+
+        It does so until the next activation: of a candidate, which takes its place, or of a version for everyone.
+        """
+        return self.traffic < 100 or self.mode == "shadow"
+
+
+LATENCY_BOUNDS_MS: Final = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300, 500, 800, 1200, 2000, 5000)
+
+
+class AnswerFigures(Model):
+    """How one version did on one replica since the replica loaded it, or since a candidate came beside it.
+
+    Attributes:
+        answered: questions that it answered, in the shadow or not.
+        failed: questions on which it failed; another version answered them, or they were only to be compared.
+        unsure: answers of model and rules below the confidence that is asked for: an LLM is called where there is one.
+        confidence_sum: of all its answers of model and rules.
+        compared: questions that the other version answered too.
+        agreed: those of them to which both gave the same intents.
+        latency: answers of model and rules by their time: up to each of `LATENCY_BOUNDS_MS`, and above the last one.
+    """
+
+    version: str
+    generation: int
+    answered: int = 0
+    failed: int = 0
+    unsure: int = 0
+    llm_calls: int = 0
+    confidence_sum: float = 0.0
+    compared: int = 0
+    agreed: int = 0
+    latency: list[int] = Field(default_factory=list, max_length=len(LATENCY_BOUNDS_MS) + 1)
+
+
+class CandidateStatus(Model):
+    """What a replica made of an activation for a share of the users, or for the shadow."""
+
+    generation: int
+    version: str
+    state: Literal["loaded", "load_failed"]
+    error: str = ""
+
 
 class ReplicaStatus(Event):
-    """What a replica serves, or why it could not load what was activated."""
+    """What a replica serves, or why it could not load what was activated.
+
+    `stale`: it serves what it knew when it last ran, and has not heard from Kafka since it started.
+    """
 
     type: ClassVar[str] = "replica.status.v1"
 
@@ -232,6 +262,24 @@ class ReplicaStatus(Event):
     seconds: float = 0.0
     url: str = ""
     reported_at: Moment
+    stale: bool = False
+    candidate: CandidateStatus | None = None
+    figures: list[AnswerFigures] = Field(default_factory=list)
+
+
+class ShadowScored(Event):
+    """What a version that did not answer a question would have said. Its text is not told, only the hash of its normal form."""
+
+    type: ClassVar[str] = "shadow.scored.v1"
+
+    generation: int = Field(ge=1)
+    version: str = Field(max_length=64)
+    text_hash: str = Field(pattern=r"^[0-9a-f]{32}$")
+    intents: Intents
+    confidence: Score
+    served_version: str = Field(max_length=64)
+    agreed: bool
+    scored_at: Moment
 
 
 class KeywordCounted(Event):
@@ -263,127 +311,7 @@ EVENTS: Final[tuple[type[Event], ...]] = (
     TrainingFinished,
     ModelActivated,
     ReplicaStatus,
+    ShadowScored,
     KeywordCounted,
     ConsentWithdrawn,
 )
-
-
-E = TypeVar("E", bound=Event)
-
-
-class Envelope(BaseModel, Generic[E]):
-    """A CloudEvents 1.0 envelope around one of our events. Unknown extension attributes are allowed and ignored."""
-
-    model_config = ConfigDict(frozen=True)
-
-    specversion: Literal["1.0"] = "1.0"
-    id: str = Field(min_length=1, max_length=256)
-    source: str = Field(min_length=1, max_length=256)
-    type: str
-    time: Moment = Field(default_factory=lambda: datetime.now(UTC))
-    datacontenttype: str = "application/json"
-    traceparent: str | None = Field(default=None, max_length=64)
-    data: E
-
-    @model_validator(mode="after")
-    def _type_fits(self) -> Self:
-        expected = TYPE_PREFIX + type(self.data).type
-        if self.type != expected:
-            raise ValueError(f"type is not {expected}")
-        return self
-
-    @property
-    def key_bytes(self) -> bytes:
-        """16 bytes that identify this event for ever: see the module's docstring."""
-        if _UUID.fullmatch(self.id):
-            return bytes.fromhex(self.id.replace("-", ""))
-        try:
-            return uuid.UUID(self.id).bytes  # braces, a urn, no hyphens
-        except ValueError:
-            return uuid.uuid5(_ID_NAMESPACE, f"{self.source}\n{self.id}").bytes
-
-
-def wrap(
-    event: E, *, source: str, event_id: str | None = None, at: datetime | None = None, traceparent: str | None = None
-) -> Envelope[E]:
-    """Put `event` into an envelope; a missing id becomes a UUIDv7 and a missing time becomes now."""
-    model: type[Envelope[E]] = Envelope[type(event)]  # type: ignore[misc, assignment]
-    return model(
-        id=event_id or str(uuid7()),
-        source=source,
-        type=TYPE_PREFIX + event.type,
-        time=at or datetime.now(UTC),
-        traceparent=traceparent,
-        data=event,
-    )
-
-
-def encode(envelope: Envelope[E]) -> bytes:
-    """`envelope` as structured-mode JSON (UTF-8, Chinese written literally)."""
-    return envelope.model_dump_json(exclude_none=True).encode()
-
-
-@cache
-def _envelope(event: type[E]) -> type[Envelope[E]]:
-    return Envelope[event]  # type: ignore[valid-type]
-
-
-def decode(event: type[E], value: bytes | None, headers: Iterable[tuple[str, bytes]] = ()) -> Envelope[E]:
-    """Read a record's value as `event`, in structured or binary mode.
-
-    Raises:
-        EventError: with reason ``tombstone``, ``too_large``, ``not_utf8``, ``not_json``, ``unknown_type``,
-            ``unknown_version`` or ``invalid``. The message holds field names and rules, never the value's text.
-    """
-    if value is None:
-        raise EventError("tombstone", "the value is null")
-    if len(value) > MAX_VALUE_BYTES:
-        raise EventError("too_large", f"the value has {len(value)} bytes, at most {MAX_VALUE_BYTES} are read")
-    envelope = _envelope(event)
-    attributes: dict[str, str] = {}
-    try:
-        attributes = _binary_attributes(headers)
-        if attributes:
-            return envelope.model_validate(attributes | {"data": event.model_validate_json(value)})
-        return envelope.model_validate_json(value)
-    except UnicodeDecodeError:
-        raise EventError("not_utf8", "a header is not UTF-8") from None
-    except ValidationError as error:
-        raise _refusal(event, error, value, attributes.get("type")) from None
-
-
-def _binary_attributes(headers: Iterable[tuple[str, bytes]]) -> dict[str, str]:
-    """The envelope that binary mode keeps in ``ce_*`` headers; empty in structured mode (Kafka binding § 3)."""
-    named = {name.lower(): value or b"" for name, value in headers}  # the client gives None for a null header
-    if named.get("content-type", b"").lower().startswith(b"application/cloudevents"):
-        return {}
-    return {name[3:]: value.decode() for name, value in named.items() if name.startswith("ce_")}
-
-
-class _Claim(BaseModel):
-    """The one field of a refused value that says what it wanted to be."""
-
-    type: str
-
-
-def _refusal(event: type[Event], error: ValidationError, value: bytes, claimed: str | None) -> EventError:
-    """Say why `value` was refused, by field and rule, without quoting it."""
-    if claimed is None:
-        try:
-            value.decode()
-            claimed = _Claim.model_validate_json(value).type
-        except UnicodeDecodeError:
-            return EventError("not_utf8", "the value is not UTF-8")
-        except ValidationError as claim_error:
-            if claim_error.errors()[0]["type"] == "json_invalid":
-                return EventError("not_json", "the value is not JSON")
-    expected = TYPE_PREFIX + event.type
-    if claimed is not None and claimed != expected:
-        same_event = claimed.rsplit(".", 1)[0] == expected.rsplit(".", 1)[0]
-        return EventError("unknown_version" if same_event else "unknown_type", f"the type is not {expected}")
-    return EventError("invalid", "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors(include_url=False)[:5]))
-
-
-def _place(steps: tuple[int | str, ...]) -> str:
-    """The field at fault; a name that is not like ours may be a user's text that stands in the wrong place."""
-    return ".".join(n if re.fullmatch("[0-9a-z_]{1,32}", n) else "?" for n in map(str, steps)) or "value"

@@ -12,8 +12,9 @@ from typing import Final, Generic, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from schema.envelope import Envelope, decode
 from schema.errors import EventError, TransientError
-from schema.events import Envelope, Event, decode
+from schema.events import Event
 from schema.producer import client_config
 from schema.settings import Settings
 from schema.topics import Topic

@@ -10,8 +10,9 @@ from typing import Final, Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from schema.envelope import CONTENT_TYPE, Headers, encode, wrap
 from schema.errors import TransientError
-from schema.events import CONTENT_TYPE, Event, Headers, encode, wrap
+from schema.events import Event
 from schema.settings import Settings
 from schema.topics import MAX_RECORD_BYTES, Topic
 

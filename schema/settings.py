@@ -50,7 +50,27 @@ class Settings(BaseModel):
     llm_url: str = Field(default="", description="base URL of an OpenAI-compatible endpoint; empty: no LLM")
     llm_api_key: SecretStr = Field(default=SecretStr(""), description="its key")
     llm_model: str = Field(default="gpt-4o-mini", description="its model")
-    llm_timeout: float = Field(default=10.0, gt=0, description="seconds for one LLM call")
+    llm_timeout: float = Field(default=10.0, gt=0, le=600, description="seconds for one LLM answer, retries and pauses included")
+    llm_max_tokens: int = Field(default=500, ge=0, description="tokens of one LLM answer at most; 0: the endpoint's own limit")
+    llm_concurrency: int = Field(
+        default=8, ge=1, le=1000, description="LLM calls of a replica at once; who waits longer for one is answered locally"
+    )
+    llm_circuit_failures: int = Field(
+        default=5, ge=1, description="LLM calls that fail in a row before it is not asked for a while"
+    )
+    llm_circuit_seconds: float = Field(default=30.0, gt=0, description="seconds of that while; then one call tries it")
+    llm_cache_size: int = Field(default=10_000, ge=0, description="LLM answers that a replica keeps, by normalised question")
+    llm_cache_ttl: float = Field(default=86_400.0, gt=0, description="seconds for which a kept LLM answer holds")
+    llm_price_in: float = Field(default=0.0, ge=0, description="price of a million tokens that are sent; 0: cost is not counted")
+    llm_price_out: float = Field(default=0.0, ge=0, description="price of a million tokens that come back, in the same currency")
+    llm_daily_budget: float = Field(
+        default=0.0,
+        ge=0,
+        description="what each replica may spend on the LLM in a day of Asia/Shanghai, counted since its start; 0: any amount",
+    )
+    llm_daily_calls: int = Field(
+        default=0, ge=0, description="requests of each replica to the LLM in such a day, retries too; 0: any number"
+    )
     host: str = Field(default="127.0.0.1", description="address that a process listens on")
     api_port: Port = Field(default=8001, description="the ops API and console")
     replica_port: Port = Field(default=8101, description="a replica")
@@ -58,6 +78,22 @@ class Settings(BaseModel):
     trainer_port: Port = Field(default=8202, description="the trainer: health, metrics")
     replica_id: str = Field(default="", max_length=64, description="a replica's name; empty: host name and port")
     inference_threads: int = Field(default=2, ge=1, le=64, description="threads of one ONNX Runtime session")
+    answer_queue: int = Field(default=256, ge=1, le=100_000, description="questions that may wait for a replica's answer at once")
+    answer_timeout: float = Field(
+        default=5.0, gt=0, le=600, description="seconds after which an answer comes too late, where the request names none"
+    )
+    rollout_deadline: float = Field(
+        default=60.0, gt=0, description="seconds after an activation by which every live replica should follow it"
+    )
+    guard_answers: int = Field(default=100, ge=1, description="answers of a candidate before a guardrail may end it")
+    guard_error_rate: float = Field(default=0.01, ge=0, le=1, description="share of questions that a candidate may fail on")
+    guard_latency: float = Field(default=3.0, ge=1, description="a candidate's p99 may be so many times the serving version's")
+    guard_llm_rate: float = Field(
+        default=0.1, ge=0, le=1, description="how much larger a candidate's share of unsure answers may be"
+    )
+    guard_agreement: float = Field(
+        default=0.6, ge=0, le=1, description="share of questions on which a candidate must agree with the serving version"
+    )
     train_threads: int = Field(default=2, ge=1, le=256, description="threads of a training")
     stream_batch: int = Field(default=2000, ge=1, le=10_000, description="events per database transaction")
     database_patience: float = Field(

@@ -274,6 +274,37 @@ intent_model_activations: Final = Table(
     **_OPTIONS,
 )
 
+intent_rollout_comparisons: Final = Table(
+    "intent_rollout_comparisons",
+    metadata,
+    Column("generation", BigInteger, primary_key=True, autoincrement=False, comment="the candidate's activation"),
+    Column("first_question_id", BigInteger, nullable=False, comment="questions from it on are compared"),
+    Column("verdict", String(16), comment="better, worse or unknown"),
+    Column("comparison", _json(), comment="the figures of both versions"),
+    _moment("compared_at", nullable=True),
+    comment="how a candidate did beside the version that served",
+    **_OPTIONS,
+)
+
+intent_shadow_answers: Final = Table(
+    "intent_shadow_answers",
+    metadata,
+    _id(),
+    Column("event_id", BINARY(16), nullable=False),
+    Column("text_hash", BINARY(16), nullable=False, comment="of the question, see intent_user_questions"),
+    Column("version", String(64), nullable=False, comment="the version that only would have said so"),
+    Column("generation", BigInteger, nullable=False, comment="its activation"),
+    Column("intents", _json(), nullable=False),
+    Column("confidence", Numeric(5, 4), nullable=False),
+    Column("served_version", String(64), nullable=False),
+    Column("agreed", Boolean, nullable=False),
+    _moment("scored_at"),
+    UniqueConstraint("event_id"),
+    Index("ix_shadow_answers_version", "version", "text_hash"),
+    comment="what a version would have answered that did not answer",
+    **_OPTIONS,
+)
+
 outbox: Final = Table(
     "outbox",
     metadata,

@@ -18,6 +18,7 @@ from schema.events import (
     QuestionAsked,
     QuestionLabeled,
     ReplicaStatus,
+    ShadowScored,
     TrainingFinished,
     TrainingProgress,
     TrainingRequested,
@@ -73,8 +74,9 @@ LABEL_APPLIED: Final = Topic("label.applied", LabelApplied, "question_id", 3, de
 TRAINING_REQUESTED: Final = Topic("training.requested", TrainingRequested, "batch_id", dead_letters=True)
 TRAINING_PROGRESS: Final = Topic("training.progress", TrainingProgress, "batch_id")
 TRAINING_FINISHED: Final = Topic("training.finished", TrainingFinished, "batch_id")
-MODEL_ACTIVATED: Final = Topic("model.activated", ModelActivated, '"serving"', cleanup="compact")
+MODEL_ACTIVATED: Final = Topic("model.activated", ModelActivated, '"serving" or "candidate"', cleanup="compact")
 REPLICA_STATUS: Final = Topic("replica.status", ReplicaStatus, "replica_id", cleanup="compact")
+SHADOW_SCORED: Final = Topic("shadow.scored", ShadowScored, "text_hash", 3, retention_ms=72 * HOUR_MS, dead_letters=True)
 KEYWORD_COUNTS: Final = Topic("keyword.counts", KeywordCounted, "intent and keyword", 3, cleanup="compact")
 CONSENT_WITHDRAWN: Final = Topic(
     "consent.withdrawn",
@@ -94,6 +96,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     TRAINING_FINISHED,
     MODEL_ACTIVATED,
     REPLICA_STATUS,
+    SHADOW_SCORED,
     KEYWORD_COUNTS,
     CONSENT_WITHDRAWN,
 )

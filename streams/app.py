@@ -31,19 +31,21 @@ from sqlalchemy import Engine
 
 from schema.database import RowRefused, in_transaction, open_engine, ping
 from schema.dead_letters import DeadLetter
+from schema.envelope import decode
 from schema.errors import ConfigError, TransientError
-from schema.events import ConsentWithdrawn, QuestionLabeled, decode
+from schema.events import ConsentWithdrawn, QuestionLabeled
 from schema.health import add_health_routes, serve
 from schema.logs import set_up_logs
 from schema.privacy import pseudonym
 from schema.producer import EventProducer
 from schema.settings import Settings
-from schema.topics import CONSENT_WITHDRAWN, KEYWORD_COUNTS, QUESTION_ASKED, QUESTION_LABELED, Topic
+from schema.topics import CONSENT_WITHDRAWN, KEYWORD_COUNTS, QUESTION_ASKED, QUESTION_LABELED, SHADOW_SCORED, Topic
 from schema.tracing import log_fields
 from streams.agents import Sink, add_sink, end_by_force_later, patiently, with_patience
 from streams.keyword_counts import LiveCounts, counted, read_totals
 from streams.labels import apply_labels, withdraw_consent
 from streams.records import Outcome, Record, Refused, split
+from streams.shadows import store_shadow_batch
 from streams.snapshots import add_snapshot_timer
 from streams.start import WriterProcess
 from streams.transport import Transport
@@ -141,6 +143,7 @@ class Worker:
         sinks = (
             Sink("persist-questions", QUESTION_ASKED, self.writer.store, settings.stream_batch, depth=WRITER_DEPTH),
             Sink("apply-labels", QUESTION_LABELED, patient(partial(apply_label_batch, self.engine)), LABEL_BATCH),
+            Sink("store-shadow-answers", SHADOW_SCORED, patient(partial(store_shadow_batch, self.engine)), LABEL_BATCH),
             Sink("withdraw-consent", CONSENT_WITHDRAWN, patient(partial(withdraw_batch, self.engine, settings)), LABEL_BATCH),
         )
         self.lanes = {sink.name: add_sink(self.app, sink, prefix=settings.topic_prefix, publish=self.publish) for sink in sinks}

@@ -20,8 +20,8 @@ from typing import Final, Self
 from confluent_kafka import Message
 
 from schema.dead_letters import DIED_AT, ORIGIN, OWN_PREFIX, PREFIX, REASON, REPLAYED_FROM
+from schema.envelope import Headers
 from schema.errors import ConfigError, NotFound, RequestError
-from schema.events import Headers
 from schema.topics import TOPICS, Topic
 
 HANDLED: Final = OWN_PREFIX + "handled"

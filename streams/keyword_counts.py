@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from schema.events import Envelope, KeywordCounted
+from schema.envelope import Envelope
+from schema.events import KeywordCounted
 from schema.follower import Follower
 from schema.settings import Settings
 from schema.tables import intent_keyword_counts as counts

@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
+from schema.envelope import Envelope
 from schema.errors import EventError
-from schema.events import Envelope, LabelApplied, QuestionLabeled
+from schema.events import LabelApplied, QuestionLabeled
 from schema.outbox import Message, enqueue_all
 from schema.rollups import Key
 from schema.tables import consent_withdrawals as withdrawals

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from schema.events import Envelope, QuestionAsked
+from schema.envelope import Envelope
+from schema.events import QuestionAsked
 from schema.privacy import mask, pseudonym
 from schema.tables import consent_withdrawals as withdrawals
 from schema.tables import intent_user_questions as questions

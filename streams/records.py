@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from schema.database import RowRefused
 from schema.dead_letters import DeadLetter, Origin, dead_letter
+from schema.envelope import Headers
 from schema.errors import EventError
-from schema.events import Headers
 
 T = TypeVar("T")
 

@@ -22,8 +22,8 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schema.dead_letters import REPLAYED_FROM
+from schema.envelope import CONTENT_TYPE, Headers, decode
 from schema.errors import ConfigError, EventError, RequestError, TransientError
-from schema.events import CONTENT_TYPE, Headers, decode
 from schema.privacy import mask
 from schema.producer import EventProducer, client_config
 from schema.redaction import USER

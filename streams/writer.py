@@ -27,8 +27,9 @@ from multiprocessing.connection import Connection as Link
 from sqlalchemy import Engine
 
 from schema.database import RowRefused, in_transaction, open_engine
+from schema.envelope import Headers, decode
 from schema.errors import EventError, TransientError
-from schema.events import Headers, QuestionAsked, decode
+from schema.events import QuestionAsked
 from schema.logs import set_up_logs
 from schema.settings import Settings, load_settings
 from schema.tables import utc_now

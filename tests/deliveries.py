@@ -13,7 +13,8 @@ from sqlalchemy import Engine
 
 from schema.database import in_transaction
 from schema.dead_letters import Origin
-from schema.events import Classification, Consent, Envelope, QuestionAsked, QuestionLabeled, wrap
+from schema.envelope import Envelope, wrap
+from schema.events import Classification, Consent, QuestionAsked, QuestionLabeled
 from schema.rollups import read
 from schema.tables import utc_now
 from streams.labels import apply_labels

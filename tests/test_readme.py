@@ -14,7 +14,8 @@ from typer.models import CommandInfo
 from api.routes import ROUTES
 from intentloop import cli
 from local.dead_letter_commands import dlq
-from schema.events import QuestionAsked, decode
+from schema.envelope import decode
+from schema.events import QuestionAsked
 from schema.settings import LOCAL_ONLY, Settings, variable
 from schema.topics import TOPICS
 

@@ -85,7 +85,7 @@ def gather(rows: Sequence[Row], words: Iterable[str], *, min_support: int = MIN_
     success: Counter[tuple[str, Intent]] = Counter()
     carried: Counter[Intent] = Counter(intent for row in rows for intent in row.intents)
     for row in rows:
-        for word in finder.keywords(row.question):
+        for word in finder.read(row.question).keywords:
             support[word] += 1
             success.update((word, intent) for intent in row.intents)
     return Evidence(support, success, {intent: number / len(rows) for intent, number in carried.items()})

@@ -31,7 +31,7 @@ def rule_report(rules: KeywordRules, rows: Sequence[Row]) -> list[dict[str, Any]
     against: Counter[Key] = Counter()
     correct: Counter[Key] = Counter()
     for row in rows:
-        matched = {(one.keyword, one.intent) for one in rules.match(row.question)}
+        matched = {(one.keyword, one.intent) for one in rules.read(row.question).matched}
         intents = {intent for _, intent in matched}
         speaks.update(matched)
         correct.update(key for key in matched if key[1] in row.intents)
@@ -59,7 +59,7 @@ def rules_alone(rules: KeywordRules, rows: Sequence[Row]) -> dict[str, float | i
 
     An answer is right if the row carries its first intent, as for a model's confidence.
     """
-    answered = [(row, found[0][0]) for row in rows if (found := rules.answer(row.question))]
+    answered = [(row, found[0][0]) for row in rows if (found := rules.read(row.question).answer)]
     right = sum(first in row.intents for row, first in answered)
     return {
         "rules": len(rules),

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from consumers.registry import register_builtin
 from intentloop import BUILTIN
 from local.traffic import demo_questions
+from schema.envelope import decode
 from schema.events import (
     Classification,
     Consent,
@@ -22,7 +23,6 @@ from schema.events import (
     ReplicaStatus,
     TrainingFinished,
     TrainingRequested,
-    decode,
 )
 from schema.privacy import mask
 from schema.publisher import QuestionPublisher

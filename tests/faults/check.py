@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 from sqlalchemy import Connection, Engine, func, select
 
-from schema.events import Headers, QuestionAsked, QuestionLabeled, decode
+from schema.envelope import Headers, decode
+from schema.events import QuestionAsked, QuestionLabeled
 from schema.settings import Settings
 from schema.tables import intent_keyword_counts as counts
 from schema.tables import intent_keyword_rules as rules

@@ -16,7 +16,8 @@ from typing import Final
 from confluent_kafka import KafkaError, Message, Producer
 from sqlalchemy import Engine, select
 
-from schema.events import QuestionLabeled, encode, wrap
+from schema.envelope import encode, wrap
+from schema.events import QuestionLabeled
 from schema.producer import client_config
 from schema.settings import Settings
 from schema.tables import intent_user_questions as questions

@@ -11,7 +11,8 @@ import random
 from collections.abc import Callable
 from typing import Any, Final
 
-from schema.events import Headers, QuestionAsked
+from schema.envelope import Headers
+from schema.events import QuestionAsked
 
 Poison = tuple[bytes | None, Headers]
 TYPE: Final = "com.intentloop.question.asked"

@@ -14,7 +14,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from local.traffic import DemoQuestion, demo_questions
-from schema.events import CONTENT_TYPE, Classification, Consent, Headers, MatchedRule, QuestionAsked, encode, wrap
+from schema.envelope import CONTENT_TYPE, Headers, encode, wrap
+from schema.events import Classification, Consent, MatchedRule, QuestionAsked
 from schema.taxonomy import INTENTS, NON_FORTUNE, Intent, rule_types
 from schema.topics import QUESTION_ASKED
 from tests.faults.poison import KINDS, Poison, rotation

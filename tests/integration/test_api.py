@@ -17,7 +17,8 @@ from sqlalchemy import Engine, func, select, update
 from api.app import make_app
 from api.state import Api
 from schema.activations import activate
-from schema.events import QuestionLabeled, ReplicaStatus, TrainingRequested, decode
+from schema.envelope import decode
+from schema.events import QuestionLabeled, ReplicaStatus, TrainingRequested
 from schema.ids import uuid7
 from schema.producer import EventProducer
 from schema.settings import Settings

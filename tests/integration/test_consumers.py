@@ -23,8 +23,9 @@ from consumers.trigger import consider
 from intentloop import BUILTIN
 from schema.batches import cancel, make_batch, request_run
 from schema.database import in_transaction
+from schema.envelope import decode
 from schema.errors import Conflict, TransientError
-from schema.events import LabelApplied, TrainingFinished, TrainingRequested, decode
+from schema.events import LabelApplied, TrainingFinished, TrainingRequested
 from schema.outbox import enqueue
 from schema.producer import EventProducer
 from schema.settings import Settings

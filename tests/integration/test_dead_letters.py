@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from schema.dead_letters import REPLAYED_FROM
-from schema.events import CONTENT_TYPE, Consent, QuestionAsked, QuestionLabeled, encode, wrap
+from schema.envelope import CONTENT_TYPE, encode, wrap
+from schema.events import Consent, QuestionAsked, QuestionLabeled
 from schema.producer import EventProducer
 from schema.settings import Settings, environment
 from schema.tables import intent_keyword_counts as counts

@@ -20,7 +20,8 @@ from consumers.relay import publish_outbox
 from inference.artefact import manifest_sha256, publish, read_manifest, seal
 from intentloop import BUILTIN
 from schema.database import in_transaction
-from schema.events import ModelActivated, ReplicaStatus, decode
+from schema.envelope import decode
+from schema.events import ModelActivated, ReplicaStatus
 from schema.producer import EventProducer
 from schema.settings import Settings
 from schema.topics import MODEL_ACTIVATED, REPLICA_STATUS

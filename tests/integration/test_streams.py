@@ -16,6 +16,7 @@ from sqlalchemy import Engine, func, select, update
 
 from schema import rollups
 from schema.batches import count_open
+from schema.envelope import decode
 from schema.events import (
     Classification,
     Consent,
@@ -25,7 +26,6 @@ from schema.events import (
     QuestionAsked,
     QuestionLabeled,
     TimeIntent,
-    decode,
 )
 from schema.producer import EventProducer
 from schema.publisher import QuestionPublisher

@@ -8,7 +8,8 @@ import threading
 from pydantic import SecretStr
 
 from api.changes import Changes, Listener
-from schema.events import KeywordCounted, wrap
+from schema.envelope import wrap
+from schema.events import KeywordCounted
 from schema.settings import Settings
 
 NOWHERE = Settings(kafka="127.0.0.1:1", database_url=SecretStr("mysql+pymysql://u:p@127.0.0.1:1/d"))

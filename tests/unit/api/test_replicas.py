@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from api.replicas import Replicas
-from schema.events import ReplicaStatus, wrap
+from schema.envelope import wrap
+from schema.events import ReplicaStatus
 from schema.settings import Settings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -26,7 +27,9 @@ def say(replicas: Replicas, name: str, version: str, *, ago: float = 1.0, state:
 
 
 def told(replicas: Replicas, wanted: str | None = "v2") -> dict[str, Any]:
-    return replicas.rollout(wanted, NOW)
+    activated_at = NOW.replace(tzinfo=None) - timedelta(seconds=10)
+    serving = {"version": wanted, "generation": 2, "activated_at": activated_at} if wanted else None
+    return replicas.rollout(serving, None, deadline=60, now=NOW)
 
 
 def test_without_a_live_replica_nothing_is_done(replicas: Replicas) -> None:
@@ -59,3 +62,20 @@ def test_since_is_when_it_began_to_say_the_same(replicas: Replicas) -> None:
         say(replicas, "a", version, ago=ago)
     [replica] = told(replicas)["replicas"]
     assert (replica["since"], replica["seen_at"]) == (NOW - timedelta(seconds=15), NOW - timedelta(seconds=5))
+
+
+def beside(replicas: Replicas, ago: float) -> dict[str, Any]:
+    serving = {"version": "v2", "generation": 2, "activated_at": NOW.replace(tzinfo=None) - timedelta(hours=1)}
+    candidate = {"version": "v3", "generation": 3, "activated_at": NOW.replace(tzinfo=None) - timedelta(seconds=ago)}
+    return replicas.rollout(serving, candidate, deadline=60, now=NOW)
+
+
+def test_a_rollout_rolls_until_its_deadline_and_is_degraded_then_with_who_is_late(replicas: Replicas) -> None:
+    say(replicas, "a", "v2")
+    assert (beside(replicas, ago=59)["state"], beside(replicas, ago=59)["late"]) == ("rolling", [])
+    assert (beside(replicas, ago=61)["state"], beside(replicas, ago=61)["late"]) == ("degraded", ["a"])
+
+
+def test_a_replica_that_failed_degrades_a_rollout_at_once(replicas: Replicas) -> None:
+    say(replicas, "a", "v1", state="load_failed", error="too large")
+    assert (told(replicas)["state"], told(replicas)["late"]) == ("degraded", ["a"])

@@ -74,12 +74,39 @@ def test_unsure_rules_leave_the_model_s_answer(unsure: Pipeline) -> None:
     assert model.reasoning.endswith("rules silent")
     answer = legal(replace(unsure, rules=ruled(proven("财运", "nayin", support=5))).answer_local(QUESTION))
     assert (answer.intents, answer.confidence, answer.method) == (model.intents, model.confidence, "local_model")
-    assert "rules 0.86" in answer.reasoning
+    assert "rules alone 0.86" in answer.reasoning
 
 
 def test_rules_do_not_overrule_a_sure_model(loaded: Pipeline) -> None:
     contrary = replace(loaded, rules=ruled(proven("财运", "nayin")))
     assert contrary.answer_local(QUESTION).intents == loaded.answer_local(QUESTION).intents
+
+
+def test_rules_that_agree_with_the_model_make_it_surer_and_change_nothing_else(loaded: Pipeline) -> None:
+    alone = replace(loaded, rules=ruled()).answer_local(QUESTION)
+    boosted = Rule(keyword="财运", intent=alone.intents[0], confidence_boost=0.2)
+    other = Rule(keyword="财运", intent="nayin", confidence_boost=0.3)
+    weaker = Rule(keyword="明年", intent=alone.intents[0], confidence_boost=0.1)
+    answer = legal(replace(loaded, rules=ruled(boosted, other, weaker)).answer_local(QUESTION))
+    assert answer.intents == alone.intents, "what the model does not decide for is not added"
+    assert answer.confidence == pytest.approx(min(1.0, alone.confidence + 0.2)), "the largest boost, not their sum"
+    assert answer.reasoning.startswith(f"model {alone.confidence:.2f}, with the rules {answer.confidence:.2f}")
+    sure = replace(loaded, rules=ruled(boosted), confidence=alone.confidence + 0.1).answer_local(QUESTION)
+    assert "below" not in sure.reasoning, "neither the rules alone nor an LLM are asked"
+
+
+def test_an_answer_says_that_it_is_about_no_fortune_or_ambiguous_not_only_unsure(loaded: Pipeline, parent: Path) -> None:
+    predictor = Predictor.load(parent, threads=1)
+    predictor.temperature = 1000.0
+    flat = replace(loaded, predictor=predictor, rules=ruled()).answer_local(QUESTION)
+    assert flat.is_ambiguous
+    assert "ambiguous: " in flat.reasoning
+    none = next(
+        a
+        for text in ("今天天气怎么样", "帮我写一段代码", "这个手机多少钱")
+        if not (a := loaded.answer_local(text)).is_fortune_related
+    )
+    assert "not about fortune telling" in none.reasoning
 
 
 def test_rules_may_say_that_a_question_is_none(unsure: Pipeline) -> None:
@@ -143,7 +170,7 @@ def test_a_question_full_of_keywords_gets_a_legal_answer_too(unsure: Pipeline) -
     rules = [proven(f"{a}{b}木", intent) for a in "甲乙丙丁戊己庚辛" for b in "子丑寅卯辰" for intent in ("nayin", "general")]
     question = "，".join(dict.fromkeys(rule.keyword for rule in rules))
     pipeline = replace(unsure, rules=ruled(*rules))
-    assert len(pipeline.rules.match(question)) > 64
+    assert len(pipeline.rules.read(question).matched) > 64
     assert set(legal(pipeline.answer_local(question)).intents) == {"nayin", "general"}
 
 

@@ -5,8 +5,9 @@ import uuid
 
 import pytest
 
+from schema.envelope import MAX_VALUE_BYTES, decode, encode, wrap
 from schema.errors import EventError
-from schema.events import EVENTS, MAX_VALUE_BYTES, Classification, QuestionAsked, QuestionLabeled, decode, encode, wrap
+from schema.events import EVENTS, Classification, QuestionAsked, QuestionLabeled
 from schema.ids import uuid7
 
 ANSWER = Classification(

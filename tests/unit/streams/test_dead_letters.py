@@ -15,8 +15,9 @@ from confluent_kafka import Message
 from local.dead_letter_views import as_line, as_object, as_text
 from local.editor import edit
 from schema.dead_letters import PREFIX, REASON, REPLAYED_FROM, Origin, dead_letter
+from schema.envelope import CONTENT_TYPE, Headers, decode
 from schema.errors import ConfigError, EventError, NotFound, RequestError
-from schema.events import CONTENT_TYPE, Headers, QuestionAsked, decode
+from schema.events import QuestionAsked
 from schema.privacy import pseudonym
 from schema.topics import LABEL_APPLIED, QUESTION_ASKED, QUESTION_LABELED, Topic
 from streams.dead_letters import (

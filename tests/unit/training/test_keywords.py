@@ -81,7 +81,7 @@ def test_every_mined_word_is_found_again_by_the_rules_that_serve() -> None:
     assert "霹雳火" in {rule.keyword for rule in rules}
     serving = KeywordRules(RuleSet(revision=1, rules=rules))
     for rule in rules:
-        holders = [row for row in rows if rule.keyword in {found.keyword for found in serving.match(row.question)}]
+        holders = [row for row in rows if rule.keyword in {found.keyword for found in serving.read(row.question).matched}]
         assert len(holders) == rule.support, rule.keyword
 
 
@@ -184,4 +184,5 @@ def test_written_rules_are_read_back_whole(tmp_path: Path) -> None:
     assert dictionary(rules) == "加薪\n天河水\n"
     read = KeywordRules.load(tmp_path)
     assert (read.revision, len(read)) == (3, 3)
-    assert [(found.keyword, found.intent) for found in read.match("天河水命")] == [("天河水", "nayin"), ("天河水", "general")]
+    found = read.read("天河水命").matched
+    assert [(one.keyword, one.intent) for one in found] == [("天河水", "nayin"), ("天河水", "general")]

@@ -159,7 +159,7 @@ def test_rules_that_a_person_wrote_or_switched_off_reach_the_artefact_as_they_ar
     rules = KeywordRules.load(mining.out)
     assert rules.revision == read_manifest(mining.out).rules_revision == 7
     assert written.model_dump() in json.loads((mining.out / "rules.json").read_text(encoding="utf-8"))["rules"]
-    assert [found.keyword for found in rules.match("我想跳槽然后升职")] == ["跳槽"]
+    assert [found.keyword for found in rules.read("我想跳槽然后升职").matched] == ["跳槽"]
 
 
 @pytest.mark.parametrize("stage", ["prepare", "keywords", "gate", "suspects"])
