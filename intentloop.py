@@ -61,7 +61,8 @@ def find_model(name: str, roles: frozenset[Role]) -> Path:
         folder = BUILTIN
         if name != "v0":
             given = settings()
-            return fetch(f"{given.models}/{name}", sha256=None, cache=given.var / "cache", roles=roles)
+            where = f"{given.models}/{name}"
+            return fetch(where, sha256=None, cache=given.var / "cache", roles=roles, verify_key=given.verify_key)
     verify(folder, sha256=None, roles=roles)
     return folder
 
@@ -314,6 +315,15 @@ def mask() -> None:
 
     if not answer_lines(TextLine, answer):
         raise typer.Exit(1)
+
+
+@cli.command("signing-keys")
+def signing_keys() -> None:
+    """Make a pair of keys: the trainer signs models with the private one, replicas check with the public one."""
+    from inference.signature import new_pair
+
+    private, public = new_pair()
+    print(f"INTENTLOOP_SIGNING_KEY={private}\nINTENTLOOP_VERIFY_KEY={public}")
 
 
 @cli.command("settings")

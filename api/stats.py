@@ -15,11 +15,12 @@ from sqlalchemy import Connection, case, func, select
 from api.state import Api
 from api.wire import Call, Nothing
 from schema.batches import ENDED
-from schema.rollups import LABELED, LABELS, PER_VERSION, SKIPPED, TOTAL, UNSTATED, Key, read
+from schema.rollups import JUDGED_BY, LABELED, LABELS, PER_VERSION, RIGHT_BY, SKIPPED, TOTAL, UNSTATED, Key, read
 from schema.tables import intent_keyword_rules as rules
 from schema.tables import intent_model_training_batches as batches
 from schema.taxonomy import INTENTS
 
+METHODS: Final = ("local_model", "keyword_fallback", "llm_fallback")
 STATUSES: Final = ("pending", "training", *sorted(ENDED))
 
 
@@ -131,7 +132,7 @@ class Effect:
 
 
 def model_effect(sums: Mapping[Key, int]) -> dict[str, Any]:
-    """Per version that answered: how its answers compare with the labels that people gave later.
+    """Per version that answered, and per method: how its answers compare with the labels that people gave later.
 
     An answer is correct where its intents are the label's, whatever their order.
     """
@@ -140,7 +141,17 @@ def model_effect(sums: Mapping[Key, int]) -> dict[str, Any]:
     overall = Effect()
     for effect in effects.values():
         overall.add(effect)
-    return {"overall": overall.told(), "versions": {name: effect.told() for name, effect in effects.items()}}
+    return {
+        "overall": overall.told(),
+        "versions": {name: effect.told() for name, effect in effects.items()},
+        "methods": {method: _judged(sums, method) for method in METHODS},
+    }
+
+
+def _judged(sums: Mapping[Key, int], method: str) -> dict[str, Any]:
+    """How the answers of one method compare with people's labels: an LLM's answer is a weak label, and only compared."""
+    labeled, correct = sums.get((JUDGED_BY, method), 0), sums.get((RIGHT_BY, method), 0)
+    return {"labeled": labeled, "correct": correct, "accuracy": rate(correct, labeled)}
 
 
 def _count_if(condition: Any) -> Any:

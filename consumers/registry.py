@@ -76,7 +76,7 @@ def register_builtin(settings: Settings, engine: Engine, folder: Path) -> None:
         ArtefactError: the artefact store cannot be written.
         TransientError: the database is away.
     """
-    url = publish(folder, settings.models)
+    url = publish(folder, settings.models, signing_key=settings.signing_key.get_secret_value())
     manifest = read_manifest(folder)
     in_transaction(engine, partial(_register_builtin, manifest=manifest, url=url, sha256=manifest_sha256(folder)))
 

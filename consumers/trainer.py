@@ -110,7 +110,7 @@ class Trainer:
         with tempfile.TemporaryDirectory(prefix="intentloop-train-") as name, SECONDS.time():
             folder = Path(name)
             try:
-                parent = fetch(run.parent_url, sha256=run.parent_sha256, cache=self._settings.var / "cache", roles=TRAINING)
+                parent = self._fetch(run.parent_url, run.parent_sha256)
                 work = self._judge_again if run.task == "rescore" else self._fine_tune
                 work(run, parent, folder)
             except (ChildFailed, ArtefactError) as error:
@@ -119,6 +119,11 @@ class Trainer:
             except Cancelled as gone:
                 log.info("batch %s: %s", run.batch_id, gone)
             shutil.rmtree(self._checkpoints(run), ignore_errors=True)
+
+    def _fetch(self, url: str, sha256: str) -> Path:
+        """A version with all that a training needs of it."""
+        settings = self._settings
+        return fetch(url, sha256=sha256, cache=settings.var / "cache", roles=TRAINING, verify_key=settings.verify_key)
 
     def _checkpoints(self, run: Run) -> Path:
         """Where an interrupted child left its state: kept until the batch ends, however often it is begun."""
@@ -172,7 +177,7 @@ class Trainer:
     def _judge_again(self, run: Run, serving: Path, folder: Path) -> None:
         """Let a version go through the gate once more, on the held-out rows as they are labelled now."""
         url, sha256 = in_transaction(self._engine, partial(artefact_of, version=run.version))
-        candidate = fetch(url, sha256=sha256, cache=self._settings.var / "cache", roles=TRAINING)
+        candidate = self._fetch(url, sha256)
         data = in_transaction(self._engine, partial(write_labels, folder=folder))
         command = ["models", "rescore", str(candidate), "--against", str(serving), "--data", str(data)]
         result, text = self._child(run, command, folder)
@@ -187,7 +192,7 @@ class Trainer:
 
     def _settle(self, run: Run, out: Path, result: dict[str, Any], text: str) -> None:
         """Publish the artefact, then end the batch, add the version and activate it, in one transaction."""
-        url = publish(out, self._settings.models)
+        url = publish(out, self._settings.models, signing_key=self._settings.signing_key.get_secret_value())
         manifest, sha256 = read_manifest(out), manifest_sha256(out)
         passed = result["outcome"] == "completed"
         metrics = result["metrics"]

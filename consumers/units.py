@@ -227,7 +227,13 @@ class Loader:
 
     def _load(self, wanted: ModelActivated) -> Pipeline:
         settings = self._settings
-        folder = fetch(wanted.model_url, sha256=wanted.manifest_sha256, cache=settings.var / "cache", roles=SERVING)
+        folder = fetch(
+            wanted.model_url,
+            sha256=wanted.manifest_sha256,
+            cache=settings.var / "cache",
+            roles=SERVING,
+            verify_key=settings.verify_key,
+        )
         require_memory(read_manifest(folder))
         return Pipeline.load(
             folder,

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, Literal
 import fsspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from inference.signature import MAX_SIGNATURE_BYTES, SIGNATURE, check, sign
 from schema.errors import ArtefactError
 from schema.taxonomy import Intent
 
@@ -139,7 +140,7 @@ def seal(folder: Path, fields: Mapping[str, Any]) -> Manifest:
             role="training" if path.relative_to(folder).parts[0] in NOT_SERVED else "serving",
         )
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / MANIFEST
+        if path.is_file() and path not in {folder / MANIFEST, folder / SIGNATURE}
     }
     manifest = Manifest.model_validate({**fields, "files": files})
     temporary = folder / f"{MANIFEST}.part"
@@ -148,8 +149,10 @@ def seal(folder: Path, fields: Mapping[str, Any]) -> Manifest:
     return manifest
 
 
-def publish(folder: Path, models_url: str) -> str:
+def publish(folder: Path, models_url: str, *, signing_key: str = "") -> str:
     """Copy the sealed artefact in `folder` to `models_url`/<version> and return that URL. A repeat changes nothing.
+
+    With a `signing_key` its signature is put beside the manifest.
 
     On a local file system the whole folder appears at once; elsewhere the manifest is written last.
 
@@ -165,9 +168,12 @@ def publish(folder: Path, models_url: str) -> str:
             if filesystem.cat_file(f"{target}/{MANIFEST}") != content:
                 raise ArtefactError(f"{url} already holds another artefact: versions are never overwritten")
             return url
+        signature = sign(content, signing_key) if signing_key else None
         if "file" in _protocols(filesystem):
-            _copy_at_once(folder, manifest, Path(target))
+            _copy_at_once(folder, manifest, Path(target), signature)
         else:
+            if signature is not None:
+                filesystem.pipe_file(f"{target}/{SIGNATURE}", signature)
             for name in manifest.files:
                 filesystem.put_file(str(folder / name), f"{target}/{name}")
             filesystem.pipe_file(f"{target}/{MANIFEST}", content)
@@ -176,7 +182,7 @@ def publish(folder: Path, models_url: str) -> str:
     return url
 
 
-def fetch(url: str, *, sha256: str | None, cache: Path, roles: Iterable[Role] = SERVING) -> Path:
+def fetch(url: str, *, sha256: str | None, cache: Path, roles: Iterable[Role] = SERVING, verify_key: str = "") -> Path:
     """A verified local copy of the artefact at `url`, made in `cache` unless it is there already.
 
     Args:
@@ -184,13 +190,14 @@ def fetch(url: str, *, sha256: str | None, cache: Path, roles: Iterable[Role] = 
         sha256: what its manifest must hash to; None takes the manifest that is there.
         cache: a folder for copies, one per manifest SHA-256; several processes may share it.
         roles: which files are wanted; no others are copied.
+        verify_key: the public key whose owner must have signed it; empty: anyone's will do.
 
     Raises:
-        ArtefactError: missing, corrupt, too large, or not to be read or written.
+        ArtefactError: missing, corrupt, too large, not signed by the right one, or not to be read or written.
     """
     roles = frozenset(roles)
     try:
-        if sha256 is not None and (known := _cached(cache, sha256, roles)):
+        if sha256 is not None and (known := _cached(cache, sha256, roles, verify_key)):
             return known
         filesystem, source = fsspec.core.url_to_fs(url)
         with filesystem.open(f"{source}/{MANIFEST}", "rb") as stream:
@@ -198,8 +205,11 @@ def fetch(url: str, *, sha256: str | None, cache: Path, roles: Iterable[Role] = 
         digest = hashlib.sha256(content).hexdigest()
         if sha256 not in (None, digest):
             raise ArtefactError(f"the manifest at {url} is not the one announced ({str(sha256)[:12]}...)")
-        if known := _cached(cache, digest, roles):
+        if known := _cached(cache, digest, roles, verify_key):
             return known
+        signature = _signature(filesystem, source) if verify_key else b""
+        if verify_key:
+            check(content, signature, verify_key, url)
         manifest = _parse(content, url)
         cache.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix="part-", dir=cache))
@@ -207,6 +217,8 @@ def fetch(url: str, *, sha256: str | None, cache: Path, roles: Iterable[Role] = 
             for name, entry in _of_roles(manifest, roles).items():
                 _download(filesystem, f"{source}/{name}", temporary / name, entry)
             (temporary / MANIFEST).write_bytes(content)
+            if signature:
+                (temporary / SIGNATURE).write_bytes(signature)
             return _place(temporary, _slot(cache, digest, roles), digest, roles)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -233,14 +245,24 @@ def _slot(cache: Path, digest: str, roles: frozenset[Role]) -> Path:
     return cache / f"{digest}-{'-'.join(sorted(roles))}"
 
 
-def _cached(cache: Path, digest: str, roles: frozenset[Role]) -> Path | None:
-    """The copy in the cache if it is whole; a spoilt one is taken away."""
+def _signature(filesystem: Any, source: str) -> bytes:
+    try:
+        with filesystem.open(f"{source}/{SIGNATURE}", "rb") as stream:
+            return bytes(stream.read(MAX_SIGNATURE_BYTES))
+    except FileNotFoundError:
+        raise ArtefactError(f"{source} is not signed, and INTENTLOOP_VERIFY_KEY asks for it") from None
+
+
+def _cached(cache: Path, digest: str, roles: frozenset[Role], verify_key: str) -> Path | None:
+    """The copy in the cache if it is whole, and signed where that is asked for; another is taken away."""
     slot = _slot(cache, digest, roles)
     if not slot.exists():
         return None
     try:
         verify(slot, sha256=digest, roles=roles)
-    except ArtefactError:
+        if verify_key:
+            check(_manifest_bytes(slot), (slot / SIGNATURE).read_bytes(), verify_key, str(slot))
+    except (ArtefactError, FileNotFoundError):
         shutil.rmtree(slot, ignore_errors=True)
         return None
     return slot
@@ -255,13 +277,15 @@ def _place(temporary: Path, slot: Path, digest: str, roles: frozenset[Role]) -> 
     return slot
 
 
-def _copy_at_once(folder: Path, manifest: Manifest, target: Path) -> None:
+def _copy_at_once(folder: Path, manifest: Manifest, target: Path, signature: bytes | None) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".part-{manifest.version}-", dir=target.parent))
     try:
         for name in (*manifest.files, MANIFEST):
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, temporary / name)
+        if signature is not None:
+            (temporary / SIGNATURE).write_bytes(signature)
         temporary.chmod(0o755)  # mkdtemp makes it private; other processes are to read it
         if target.exists():  # without a manifest: what an interrupted copy left
             shutil.rmtree(target)

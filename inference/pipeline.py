@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from inference.artefact import read_manifest
+from inference.golden import check_golden
 from inference.llm import Llm
 from inference.predictor import Predictor
 from inference.rules import KeywordRules, Reading
@@ -57,6 +58,7 @@ class Pipeline:
             replica_id=replica_id,
         )
         unit.answer_local("明年财运怎么样")
+        check_golden(folder, unit.predictor)
         return unit
 
     def answer_local(self, question: str, asked_at: datetime | None = None) -> Classification:
@@ -130,6 +132,8 @@ class Pipeline:
             return local
         left = None if seconds is None else began + seconds - time.perf_counter()
         try:
+            if left is not None and left <= 0:
+                raise TimeoutError  # before a call is paid that nobody waits for
             async with asyncio.timeout(left):
                 said = await self.llm.classify(question)
         except TransientError as error:

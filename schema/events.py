@@ -216,7 +216,8 @@ class AnswerFigures(Model):
     Attributes:
         answered: questions that it answered, in the shadow or not.
         failed: questions on which it failed; another version answered them, or they were only to be compared.
-        unsure: answers of model and rules below the confidence that is asked for: an LLM is called where there is one.
+        unsure: answers of model and rules below the confidence that is asked for: an LLM is asked where there is one.
+        llm_calls: questions that an LLM answered in the end.
         confidence_sum: of all its answers of model and rules.
         compared: questions that the other version answered too.
         agreed: those of them to which both gave the same intents.

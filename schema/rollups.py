@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | ``questions`` | ``total``, ``labeled``, ``skipped``, ``unstated``, ``waiting`` | how many there are of each |
 | ``labels`` | an intent | labelled questions whose label holds it |
+| ``judged_by``, ``right_by`` | a method | labelled questions that were answered that way; those whose answer was correct |
 | ``answered``, ``llm_calls``, ``timed``, ``milliseconds``, ``labeled``, ``correct`` | a version | of the questions it answered |
 
 ``unstated`` said nothing of consent, ``waiting`` may be labelled, ``timed`` have a response time, ``milliseconds`` is the sum
@@ -30,6 +31,8 @@ SKIPPED: Final = (QUESTIONS, "skipped")
 UNSTATED: Final = (QUESTIONS, "unstated")
 WAITING: Final = (QUESTIONS, "waiting")
 LABELS: Final = "labels"
+JUDGED_BY: Final = "judged_by"
+RIGHT_BY: Final = "right_by"
 PER_VERSION: Final = ("answered", "llm_calls", "timed", "milliseconds", "labeled", "correct")
 
 

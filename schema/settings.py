@@ -37,6 +37,10 @@ class Settings(BaseModel):
     default_consent: bool = Field(default=False, description="what holds where a question says nothing of consent to training")
     var: Path = Field(default=Path("var"), description="folder for models, logs and the local servers' data")
     models_url: str = Field(default="", description="where artefacts are kept, a URL for fsspec; empty: the folder models in var")
+    signing_key: SecretStr = Field(
+        default=SecretStr(""), description="private key that published models are signed with; a pair: intentloop signing-keys"
+    )
+    verify_key: str = Field(default="", description="public key; if set, only models signed by its owner are loaded")
     train_threshold: int = Field(default=100, ge=1, description="labelled, consented, unused questions that start a training")
     intent_floor: int = Field(default=5, ge=0, description="labelled questions that each intent to be trained needs, cumulative")
     auto_activate: bool = Field(default=True, description="activate a version that passed its gate")
@@ -80,7 +84,7 @@ class Settings(BaseModel):
     inference_threads: int = Field(default=2, ge=1, le=64, description="threads of one ONNX Runtime session")
     answer_queue: int = Field(default=256, ge=1, le=100_000, description="questions that may wait for a replica's answer at once")
     answer_timeout: float = Field(
-        default=5.0, gt=0, le=600, description="seconds after which an answer comes too late, where the request names none"
+        default=12.0, gt=0, le=600, description="seconds after which an answer comes too late, where the request names none"
     )
     rollout_deadline: float = Field(
         default=60.0, gt=0, description="seconds after an activation by which every live replica should follow it"

@@ -57,6 +57,8 @@ WRITER_DEPTH = 3
 """Batches that the writer has at once: one in the database, one being decoded."""
 DRAIN_SECONDS = 5.0
 LABEL_BATCH = 200
+REBALANCE_SECONDS = 20.0
+"""For so long the group waits for a worker that is alive and does not join again; by default a minute, in which all stand."""
 FETCH_BYTES = 256 * 1024
 """Of each partition at once; several times as much when it is unpacked. A larger record comes alone."""
 AT_ONCE = 25
@@ -85,6 +87,7 @@ def make_app(settings: Settings) -> faust.App:
         broker_commit_interval=0.5,
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=settings.session_timeout / 5,
+        broker_rebalance_timeout=REBALANCE_SECONDS,
         broker_max_poll_records=settings.stream_batch,
         consumer_max_fetch_size=FETCH_BYTES,
         store="memory://",

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, case, func, select
 from sqlalchemy.dialects.mysql import insert
 
-from schema.rollups import LABELED, LABELS, PER_VERSION, SKIPPED, TOTAL, UNSTATED, WAITING, Key
+from schema.rollups import JUDGED_BY, LABELED, LABELS, PER_VERSION, RIGHT_BY, SKIPPED, TOTAL, UNSTATED, WAITING, Key
 from schema.tables import intent_rollups as rollups
 from schema.tables import intent_user_questions as questions
 
@@ -61,6 +61,9 @@ def of_label(before: Any, correct_intent: Collection[str]) -> Counter[Key]:
         item = _item(before.model_version)
         changes[JUDGED, item] += not before.is_labeled
         changes[CORRECT, item] += right
+    if before.method is not None:
+        changes[JUDGED_BY, before.method] += not before.is_labeled
+        changes[RIGHT_BY, before.method] += right
     return changes
 
 
@@ -94,13 +97,16 @@ def recount(connection: Connection) -> dict[Key, int]:
     ).where(version.is_not(None))
     for name, *numbers in connection.execute(answers.group_by(version)):
         found.update({(of, _item(name)): int(n) for of, n in zip(PER_VERSION, numbers, strict=False)})
-    label = (version, questions.c.intents, questions.c.correct_intent)
+    label = (version, questions.c.method, questions.c.intents, questions.c.correct_intent)
     judged = select(*label, func.count()).where(questions.c.is_labeled)
-    for name, intents, correct, number in connection.execute(judged.group_by(*label)):
+    for name, method, intents, correct, number in connection.execute(judged.group_by(*label)):
         found.update(dict.fromkeys(((LABELS, intent) for intent in correct or ()), number))
         if name is not None:
             found[JUDGED, _item(name)] += number
             found[CORRECT, _item(name)] += number if _same(intents, correct) else 0
+        if method is not None:
+            found[JUDGED_BY, method] += number
+            found[RIGHT_BY, method] += number if _same(intents, correct) else 0
     return {key: n for key, n in found.items() if n}
 
 

@@ -16,14 +16,16 @@ from typing import Any
 import numpy as np
 
 from inference.artefact import Manifest, read_manifest, seal
+from inference.golden import write_golden
 from inference.grams import GRAMS_FILE
 from inference.predictor import Predictor, sigmoid, together
 from inference.rules import KeywordRules, Rule
 from schema.taxonomy import Intent
 from training.calibrate import DEFAULT_BAR, DEFAULT_SHARE, temperature, thresholds, wide_share
 from training.card import model_card
-from training.corpus import Row
+from training.corpus import Row, read_rows
 from training.evaluate import marks
+from training.judgement import GOLDEN_QUESTIONS
 from training.keywords import dictionary, rules_json
 from training.plots import draw
 from training.rule_report import RULES_REPORT, rule_report
@@ -85,8 +87,9 @@ def calibrate_and_seal(folder: Path, identity: Identity, validation: Sequence[Ro
 
 
 def close(folder: Path, metrics: dict[str, Any], rows: Sequence[Row]) -> Manifest:
-    """Add metrics.json, the report on the rules over `rows` and the model card to a calibrated artefact; seal it for good."""
+    """Add metrics.json, golden.json, the report on the rules over `rows` and the model card; seal it for good."""
     manifest = read_manifest(folder)
+    write_golden(folder, Predictor.load(folder, threads=1), [row.question for row in read_rows(GOLDEN_QUESTIONS)])
     report = folder / RULES_REPORT
     report.parent.mkdir()
     told = rule_report(KeywordRules.load(folder), rows)

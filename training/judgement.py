@@ -24,7 +24,7 @@ from training.evaluate import Answers, Marks, answers, calibration_error, marks,
 from training.gate import Sanity, Verdict, judge
 from training.rule_report import rules_alone
 
-GOLDEN_FILE: Final = Path(__file__).with_name("golden.jsonl")
+GOLDEN_QUESTIONS: Final = Path(__file__).with_name("golden.jsonl")
 MAX_CHANGED: Final = 200
 TIMED: Final = 50
 """Questions whose answers are timed."""
@@ -39,7 +39,7 @@ def judge_folder(
         candidate: a sealed artefact.
         serving: the one that it would replace; None where none serves yet.
         held_out: rows that neither has seen.
-        golden: questions that must be answered right; None takes those of `GOLDEN_FILE`.
+        golden: questions that must be answered right; None takes those of `GOLDEN_QUESTIONS`.
 
     Raises:
         ArtefactError: an artefact does not load.
@@ -52,7 +52,7 @@ def judge_folder(
     bins = reliability(new.confidence, new.right(truth))
     error = calibration_error(bins)
     old_error = calibration_error(reliability(old.confidence, old.right(truth))) if old else None
-    golden = read_rows(GOLDEN_FILE) if golden is None else golden
+    golden = read_rows(GOLDEN_QUESTIONS) if golden is None else golden
     wanted = marks(golden)
     told = answers(model, golden)
     # The first intent is right, and every intent of the label is among those answered.

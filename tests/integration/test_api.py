@@ -384,6 +384,9 @@ async def test_stats_equal_a_count_by_hand(client: Client, engine: Engine) -> No
         "mean_response_time_ms": 110.0,
     }
     assert effect["versions"]["v1"] | {"mean_response_time_ms": 7.0, "accuracy": 1.0} == effect["versions"]["v1"]
+    assert effect["methods"]["llm_fallback"] == {"labeled": 1, "correct": 0, "accuracy": 0.0}, "weak labels beside people's"
+    assert effect["methods"]["local_model"] == {"labeled": 3, "correct": 3, "accuracy": 1.0}
+    assert effect["methods"]["keyword_fallback"] == {"labeled": 0, "correct": 0, "accuracy": None}
     assert (effect["overall"]["answered"], effect["overall"]["labeled"], effect["overall"]["accuracy"]) == (5, 4, 0.75)
 
     assert [k["intent"] for k in (await get(client, "/keywords"))["keywords"]] == ["wealth", "career"]

@@ -6,39 +6,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 from sqlalchemy import Engine, update
 
-from api.app import make_app
-from api.state import Api
-from consumers.registry import register_builtin
-from intentloop import BUILTIN
-from schema.settings import Settings
 from schema.tables import intent_model_versions as versions
+from tests.integration.conftest import Client
 from tests.running import ROOT
 
 CARD = "/api/v1/model-tuning/models/v0/card"
 RULES = "/api/v1/model-tuning/models/v0/rules"
-Client = TestClient[web.Request, web.Application]
 
 
-@pytest.fixture
-async def client(settings: Settings, engine: Engine) -> AsyncIterator[Client]:
-    register_builtin(settings, engine, BUILTIN)
-    api = Api(settings)
-    api.start()
-    async with TestClient(TestServer(make_app(api))) as client:
-        yield client
-    await api.close()
-
-
-async def test_a_card_comes_with_its_pictures(client: Client) -> None:
-    async with client.get(CARD) as response:
+async def test_a_card_comes_with_its_pictures(client_with_v0: Client) -> None:
+    async with client_with_v0.get(CARD) as response:
         told = await response.json()
     assert response.status == 200, told
     assert told["version"] == "v0"
@@ -48,8 +29,8 @@ async def test_a_card_comes_with_its_pictures(client: Client) -> None:
         assert "<svg" in told["pictures"][name]
 
 
-async def test_every_rule_of_a_version_is_reported_with_what_it_did(client: Client) -> None:
-    async with client.get(RULES) as response:
+async def test_every_rule_of_a_version_is_reported_with_what_it_did(client_with_v0: Client) -> None:
+    async with client_with_v0.get(RULES) as response:
         told = await response.json()
     assert response.status == 200, told
     assert len(told["rules"]) > 100
@@ -58,14 +39,14 @@ async def test_every_rule_of_a_version_is_reported_with_what_it_did(client: Clie
         assert one["accuracy"] == round(one["correct"] / (one["correct"] + one["incorrect"]), 4)
 
 
-async def test_a_card_that_cannot_be_read_is_a_503_and_an_unknown_version_a_404(client: Client, engine: Engine) -> None:
+async def test_a_card_that_cannot_be_read_is_a_503_and_an_unknown_version_a_404(client_with_v0: Client, engine: Engine) -> None:
     for path in (CARD, RULES):
-        async with client.get(path.replace("v0", "v9")) as response:
+        async with client_with_v0.get(path.replace("v0", "v9")) as response:
             assert response.status == 404
     with engine.begin() as connection:
         connection.execute(update(versions).values(model_path="file:///nowhere/v0"))
     for path in (CARD, RULES):
-        async with client.get(path) as response:
+        async with client_with_v0.get(path) as response:
             assert response.status == 503
             assert (await response.json())["error"]["code"] == "models_unavailable"
 

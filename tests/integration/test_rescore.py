@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 from sqlalchemy import Engine, select, update
 
-from api.app import make_app
-from api.state import Api
-from consumers.registry import register_builtin, register_version
+from consumers.registry import register_version
 from consumers.trainer import Trainer
 from inference.artefact import manifest_sha256, publish, read_manifest, seal
 from intentloop import BUILTIN
@@ -26,20 +20,11 @@ from schema.tables import intent_model_training_batches as batches
 from schema.tables import intent_model_versions as versions
 from schema.tables import intent_user_questions as questions
 from schema.text import is_held_out
+from tests.integration.conftest import Client
 from tests.integration.test_consumers import add_labelled
 
 MODELS = "/api/v1/model-tuning/models"
 ASKED = next(text for n in range(100) if is_held_out(text := f"请问门口的{chr(0x4E00 + n)}树是什么五行"))
-
-
-@pytest.fixture
-async def client(settings: Settings, engine: Engine) -> AsyncIterator[TestClient[web.Request, web.Application]]:
-    register_builtin(settings, engine, BUILTIN)
-    api = Api(settings)
-    api.start()
-    async with TestClient(TestServer(make_app(api))) as client:
-        yield client
-    await api.close()
 
 
 def add_rejected(settings: Settings, engine: Engine, folder: Path, *, bar: float | None = None) -> None:
@@ -57,7 +42,7 @@ def add_rejected(settings: Settings, engine: Engine, folder: Path, *, bar: float
     in_transaction(engine, lambda connection: connection.execute(used))
 
 
-async def rescored(client: TestClient[web.Request, web.Application], settings: Settings, engine: Engine) -> dict[str, Any]:
+async def rescored(client: Client, settings: Settings, engine: Engine) -> dict[str, Any]:
     """Ask for v1 to be judged again, and let a trainer do it; returns the batch's row."""
     async with client.post(f"{MODELS}/v1/rescore", json={"reason": "labels were corrected"}) as response:
         told = await response.json()
@@ -68,10 +53,10 @@ async def rescored(client: TestClient[web.Request, web.Application], settings: S
 
 
 async def test_a_version_is_judged_on_the_labels_of_today_and_serves_once_it_passes(
-    client: TestClient[web.Request, web.Application], settings: Settings, engine: Engine, tmp_path: Path
+    client_with_v0: Client, settings: Settings, engine: Engine, tmp_path: Path
 ) -> None:
     add_rejected(settings, engine, tmp_path / "v1")
-    batch = await rescored(client, settings, engine)
+    batch = await rescored(client_with_v0, settings, engine)
     assert batch["training_status"] == "completed", batch["error_message"]
     assert (batch["model_version"], batch["description"]) == ("v1", "v1 judged again: labels were corrected")
     wrong = batch["metrics"]["candidate"]["per_intent"]
@@ -82,23 +67,23 @@ async def test_a_version_is_judged_on_the_labels_of_today_and_serves_once_it_pas
     assert current is not None
     assert (current.version, current.activated_by) == ("v1", "gate")
     assert (version.gate_passed, learned) == (True, "v1")
-    async with client.post(f"{MODELS}/v1/rescore", json={}) as response:
+    async with client_with_v0.post(f"{MODELS}/v1/rescore", json={}) as response:
         assert response.status == 409, "it serves: nothing to judge it against"
 
-    async with client.post(f"{MODELS}/rollback", json={}) as response:
+    async with client_with_v0.post(f"{MODELS}/rollback", json={}) as response:
         assert response.status == 200
     corrected = update(questions).values(correct_intent=["general"])
     in_transaction(engine, lambda connection: connection.execute(corrected))
-    right = (await rescored(client, settings, engine))["metrics"]["candidate"]["per_intent"]
+    right = (await rescored(client_with_v0, settings, engine))["metrics"]["candidate"]["per_intent"]
     assert right["nayin"]["support"] == wrong["nayin"]["support"] - 1
     assert right["general"]["support"] == wrong["general"]["support"] + 1
 
 
 async def test_a_version_that_is_worse_stays_rejected_with_the_reason(
-    client: TestClient[web.Request, web.Application], settings: Settings, engine: Engine, tmp_path: Path
+    client_with_v0: Client, settings: Settings, engine: Engine, tmp_path: Path
 ) -> None:
     add_rejected(settings, engine, tmp_path / "v1", bar=0.001)
-    batch = await rescored(client, settings, engine)
+    batch = await rescored(client_with_v0, settings, engine)
     assert batch["training_status"] == "rejected"
     assert "macro-F1" in batch["error_message"] or "golden" in batch["error_message"]
     with engine.connect() as connection:
@@ -109,6 +94,6 @@ async def test_a_version_that_is_worse_stays_rejected_with_the_reason(
     assert current.version == "v0"
 
 
-async def test_an_unknown_version_is_a_404(client: TestClient[web.Request, web.Application]) -> None:
-    async with client.post(f"{MODELS}/v9/rescore", json={}) as response:
+async def test_an_unknown_version_is_a_404(client_with_v0: Client) -> None:
+    async with client_with_v0.post(f"{MODELS}/v9/rescore", json={}) as response:
         assert response.status == 404

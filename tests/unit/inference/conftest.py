@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import pytest
@@ -111,6 +111,20 @@ class LlmServer:
 
         self.answers.append(answer)
 
+    def drips(self) -> None:
+        """The next answer never ends, and is never silent for long."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse(headers={"Content-Type": "application/json"})
+            with suppress(ConnectionError):
+                await response.prepare(request)
+                while True:
+                    await response.write(b" ")
+                    await asyncio.sleep(0.02)
+            return response
+
+        self.answers.append(answer)
+
     async def arrived(self, count: int) -> None:
         """Return once so many requests have come."""
         async with self._arrival, asyncio.timeout(10):
@@ -131,6 +145,22 @@ class LlmServer:
             return await answer(request)
         finally:
             self._inside -= 1
+
+
+class Hands:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Hands:
+    """It stands still until a test moves it."""
+    return Hands()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from schema.taxonomy import INTENTS
 from training.corpus import Row, read_rows, seed_rows, split
 from training.evaluate import Answers, calibration_error, marks, reliability
-from training.judgement import GOLDEN_FILE, changed, confusion, judge_folder
+from training.judgement import GOLDEN_QUESTIONS, changed, confusion, judge_folder
 
 ROWS = [Row("财运如何", ("wealth",)), Row("跳槽好吗", ("career",)), Row("又财又运", ("wealth", "career"))]
 WEALTH, CAREER = INTENTS.index("wealth"), INTENTS.index("career")
@@ -62,4 +62,4 @@ def test_a_version_compared_with_itself_has_changed_nothing(parent: Path) -> Non
 
 
 def test_golden_questions_cover_every_intent() -> None:
-    assert {intent for row in read_rows(GOLDEN_FILE) for intent in row.intents} == set(INTENTS)
+    assert {intent for row in read_rows(GOLDEN_QUESTIONS) for intent in row.intents} == set(INTENTS)
