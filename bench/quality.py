@@ -44,7 +44,7 @@ def baseline(rows: Sequence[Row], validation: Sequence[Row], held_out: Sequence[
     """Macro-F1 of character 1-3-gram TF-IDF with logistic regression."""
     vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True)
     features = vectorizer.fit_transform([prepare(row.question) for row in rows])
-    model = OneVsRestClassifier(LogisticRegression(C=30, max_iter=300, class_weight="balanced"))
+    model = OneVsRestClassifier(LogisticRegression(C=30, max_iter=3000, class_weight="balanced"))
     model.fit(features, marks(rows).astype(int))
 
     def probabilities(some: Sequence[Row]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

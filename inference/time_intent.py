@@ -29,7 +29,7 @@ _SPACED_NUMBER: Final = re.compile(r"(?<=[0-9])\s+(?![0-9\s])|(?<![0-9\s])\s+(?=
 
 # Between two expressions: both are meant; all from one to the other; a name for the same; the second is part of the first.
 _BOTH: Final = re.compile(
-    " ?(?:[、/&+]|和|跟|与|及|同|或者?|以及|还有|要么|or|he2?|gen1?)? ?"
+    " ?(?:[、/&+]|和|跟|与|及|同|或者?|以及|还有|要么|or|he2?|gen1?|haishi)? ?"
     "|[^,.。!?;了没不]{0,8}[,?]?还是(?:[等拖到在选推放留再要]|等到|拖到)?"
 )
 _COMPARED: Final = re.compile("[^,.。!?;]{1,6}[和跟与]")

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from inference import look_alikes
+from inference.look_alikes import ANIMALS, BRANCHES, PAIR, STEMS
 from inference.numerals import COUNT, COUNTS, DIGIT, HAN, NOT_INSIDE, UP_TO_99, at_most, is_about, number
 from schema.events import TimeIntentType
 
-STEMS: Final = "甲乙丙丁戊己庚辛壬癸"
-BRANCHES: Final = "子丑寅卯辰巳午未申酉戌亥"
-ANIMALS: Final = "鼠牛虎兔龙蛇马羊猴鸡狗猪"
 SOME: Final = 3
 """How many years 几年 means."""
 OLDEST_ASKED: Final = 12
@@ -29,12 +28,12 @@ CENTURY_AHEAD: Final = 10
 SOON: Final = 5
 """27年后 in 2026 is after the year 2027, which is no more than this ahead; 20年后 is in twenty years."""
 
-_SOME: Final = "几|好几|数|若干|些"
-_PAIR: Final = f"[{STEMS}][{BRANCHES}]"
+_SOME: Final = ("几", "好几", "数", "若干", "些")
+_SOME_OR: Final = f"{COUNTS}|{'|'.join(_SOME)}"
 _NIAN: Final = " ?(?:年|nian[1-4]?)(?![轻龄级]|纪(?!念)|终奖)"
 _YEAR: Final = f"(?:[二两贰][千仟][{HAN}十拾百佰]{{1,6}}|{DIGIT}{{4}}|{DIGIT}{{2}})"
 _AND: Final = "(?: ?(?:[、,/~—–-]|和|跟|与|及|或者?|到|至|还是) ?| )"
-_NAMED: Final = rf"(?:[( ]{{0,2}}{_PAIR}\)?年?|[{ANIMALS}]年)?"
+_NAMED: Final = rf"(?:[( ]{{0,2}}{PAIR}\)?年?|[{ANIMALS}]年)?"
 _DAY: Final = f"(?:初?{UP_TO_99}[日号]?|廿[{HAN}]?|[底末初])?"
 _MONTH: Final = f"(?:[农阴阳公]历)?(?:{UP_TO_99}|[正冬腊])月份?{_DAY}"
 _PART: Final = (
@@ -44,36 +43,6 @@ _PART: Final = (
 _MID_WORD: Final = f"(?<![0-9{HAN}两十百千万几数多半每周当那成幼童少青壮中老晚早今明去前后来本{BRANCHES}])"
 """Stands before a 年 that begins an expression: that of 年后 does, those of 三年后 and 成年后 do not."""
 
-# After a year of birth; after one that may yet be one; before one.
-_OF: Final = "[ ,]{0,2}的?[ ,]{0,2}"
-_HOUR: Final = f"[{BRANCHES}]时|(?:[早晚]上?|凌晨|[上中下]午|夜里){UP_TO_99}点|点(?:[0-9]{{1,2}}分|[半多整])?生"
-_BORN: Final = re.compile(
-    rf"[^,.。!?;年]{{0,8}}?(?:出生|生人|生的|生日|早产|那天生|{_HOUR})"
-    rf"|{_OF}(?:[{ANIMALS}](?!年)|[{BRANCHES}]时|[0-9]{{1,2}}:[0-9]{{2}}|[男女](?!朋|友|儿|票)|宝宝|娃|[农阴阳公]历"
-    rf"|生(?![意活病效孩娃宝个二三气财育产下小]|[男女][孩儿宝]))|的(?:孩子|小孩|人|[ ,.。!?;]|$)"
-)
-_TO_BE_BORN: Final = re.compile(f"{_OF}(?:这.年)?(?:出生|生的|生人|生于|生(?=[ ,.。!?;]|$))")
-_SIGN: Final = re.compile(f"{_OF}属([{ANIMALS}])")
-_BORN_BEFORE: Final = re.compile(
-    f"(?:生[于在]|出生|我是|本人|宝宝|娃|孩子?|女儿|儿子|闺女|孙[女子]|[农阴阳]历|[乾干坤]造|属[{ANIMALS}])[:, ]?$"
-)
-_BORN_IN: Final = re.compile("(?:生[于在]|生日[是在:]?|[金木水火土])$")
-_BIRTHDAY: Final = re.compile(f"月份?[初廿0-9{HAN}十拾]|[-./][0-9]{{1,2}}[-./]")
-_PILLAR: Final = re.compile(f"[命柱]|[ ,、]{{0,2}}{_PAIR}(?:[月日时柱 ,、]|$)")
-# What makes 20年 a duration: before it, after it, after it where it begins a clause.
-_LASTING_BEFORE: Final = re.compile(
-    "(?:[了过满整近快约共有干做当第每超达逾隔休欠读住判坐熬龄供抽吸租差]|至少|最多|大概|已经|贷款?|分期|结婚|工作|打工|从业|认识|恋爱"
-    "|单身|守寡|分居|婚姻|相[处恋]|异地|经商|创业|当兵|教书|开店|血压|尿病)$"
-)
-_LASTING: Final = re.compile("[了多间期级制龄限]|来(?!财|钱)|以[上下]|之久|左右|经验|工龄|的?老|的时间|的?(?:房贷|贷款)")
-_LASTING_BOND: Final = re.compile("的?(?:感情|婚姻|夫妻|交情)")
-_CLAUSE_BEGINS: Final = re.compile("(?:^|[ ,.!?;:、(我你他她在从自于到是看问测算求下和跟与及])$")
-# What makes 2027 an amount or a code.
-_AMOUNT_BEFORE: Final = re.compile("(?:[¥$#第欠花薪赚亏借价号码楼]|工资|存款|预算|尾数|房租|qq|微信)[:是了]?$")
-_NO_AMOUNT: Final = (
-    "(?![0-9块米斤点届级款版号室房栋路班%]|[a-z](?![a-z])|-[0-9]{3}|[.][0-9]+[元块万%]"
-    "|元(?!旦|宵|气)|万(?!事)|名(?!声|利|气)|个(?!人)|分(?!手|开|居)|平(?!安|稳))"
-)
 _DECADE: Final = re.compile(f"大运|步运|[{BRANCHES}]运")
 """Where one is spoken of, 这十年 is how long it lasts."""
 _YEARS: Final = re.compile(_YEAR)
@@ -121,6 +90,11 @@ class Read:
         """Whether `pattern`, which ends in ``$``, stands right before it."""
         return pattern.search(self.text[max(0, self.start - 6) : self.start]) is not None
 
+    @property
+    def is_of_birth(self) -> bool:
+        """Whether the words around it make it a time of birth."""
+        return self.precedes(look_alikes.BORN) or self.follows(look_alikes.BORN_BEFORE)
+
 
 Rule = Callable[[Read, date], Time | None]
 
@@ -157,7 +131,7 @@ def _after_new_year(read: Read, today: date) -> Time:
 def _part_of_year(read: Read, today: date) -> Time | None:
     """12月, 年底, 下半年: of this year, unless a neighbour says of which."""
     month = read.groups[0]
-    if month is not None and (not 1 <= number(month) <= 12 or read.precedes(_BORN) or read.follows(_BORN_IN)):
+    if month is not None and (not 1 <= number(month) <= 12 or read.is_of_birth or read.follows(look_alikes.BORN_IN)):
         return None
     return Time("this_year", [today.year], part=True)
 
@@ -181,7 +155,7 @@ def _months(ahead: int) -> Rule:
 
 def _count(read: Read) -> int:
     """How many years; 0 for more than anyone asks about."""
-    count = SOME if read.word in _SOME.split("|") else at_most(read.word)
+    count = SOME if read.word in _SOME else at_most(read.word)
     return count if count <= FARTHEST_ASKED else 0
 
 
@@ -203,15 +177,15 @@ def _within(read: Read, today: date) -> Time | None:
     return _soon(read, today) or _future(read, today)
 
 
+def _last_years(count: int, today: date) -> Time:
+    return Time("recent_years", [today.year - i for i in reversed(range(count))], looks_back=True)
+
+
 def _recent(read: Read, today: date) -> Time | None:
     count = _count(read)
     if not count or (count == 10 and read.text[read.start] == "这" and _DECADE.search(read.text)):
         return None
-    return Time("recent_years", [today.year - i for i in reversed(range(count))], looks_back=True)
-
-
-def _some_recent(_: Read, today: date) -> Time:
-    return Time("recent_years", [today.year - i for i in reversed(range(SOME))], looks_back=True)
+    return _last_years(count, today)
 
 
 def _later(read: Read, today: date) -> Time | None:
@@ -221,7 +195,7 @@ def _later(read: Read, today: date) -> Time | None:
 
 def _passing(read: Read, today: date) -> Time | None:
     """再过两年 is one year, 过几年 are some."""
-    return _future(read, today) if read.word in _SOME.split("|") else _later(read, today)
+    return _future(read, today) if read.word in _SOME else _later(read, today)
 
 
 def _earlier(read: Read, today: date) -> Time | None:
@@ -229,7 +203,7 @@ def _earlier(read: Read, today: date) -> Time | None:
     return _specific(today.year - count, today) if count else None
 
 
-def is_asked_about(year: int, today: date) -> bool:
+def _is_asked_about(year: int, today: date) -> bool:
     """Whether a year in figures is near enough to be asked about; others are those of births."""
     return today.year - OLDEST_ASKED <= year <= today.year + FARTHEST_ASKED
 
@@ -255,14 +229,15 @@ def _written(read: Read, today: date) -> Time | None:
     years = [_year(text, today) for text in texts]
     if len(texts[0]) == 2 and _lasts(read, texts, years, today):
         return None
-    if "年" not in words and "nian" not in words and read.follows(_AMOUNT_BEFORE):
+    if "年" not in words and "nian" not in words and read.follows(look_alikes.AMOUNT_BEFORE):
         return None
-    near = [year for year in years if is_asked_about(year, today)]
-    if not near or read.precedes(_TO_BE_BORN):
+    near = [year for year in years if _is_asked_about(year, today)]
+    if not near or read.precedes(look_alikes.TO_BE_BORN):
         return None
-    if max(near) <= today.year and (read.precedes(_BORN) or read.follows(_BORN_BEFORE)):
+    if max(near) <= today.year and read.is_of_birth:
         return None
-    if max(near) < today.year and (read.precedes(_SIGN) or _BIRTHDAY.search(read.text, read.start, read.end)):
+    is_day = look_alikes.BIRTHDAY.search(read.text, read.start, read.end)
+    if max(near) < today.year and (is_day or read.precedes(look_alikes.SIGN)):
         return None
     if len(years) == 2 and _FROM_TO.search(words):
         return several(range(years[0], years[1] + 1), today) if years == near and years[0] < years[1] else None
@@ -272,75 +247,78 @@ def _written(read: Read, today: date) -> Time | None:
 def _lasts(read: Read, texts: list[str], years: list[int], today: date) -> bool:
     """Whether NN年 says how long. A year to come is a year unless marked; 20年, 30年 and 二三年 only where a clause begins."""
     if is_about(texts[0]):
-        return years[0] > today.year or not read.follows(_CLAUSE_BEGINS)
+        return years[0] > today.year or not read.follows(look_alikes.CLAUSE_BEGINS)
     if not texts[0].isdecimal():
         return False
-    if read.follows(_LASTING_BEFORE) or read.precedes(_LASTING):
+    if read.follows(look_alikes.LASTING_BEFORE) or read.precedes(look_alikes.LASTING):
         return True
     doubtful = len(years) == 1 and (years[0] < today.year or years[0] % 10 == 0)
-    return doubtful and (read.precedes(_LASTING_BOND) or not read.follows(_CLAUSE_BEGINS))
+    return doubtful and (read.precedes(look_alikes.LASTING_BOND) or not read.follows(look_alikes.CLAUSE_BEGINS))
 
 
 def _republic(read: Read, today: date) -> Time | None:
     year = 1911 + number(read.word)
-    return _specific(year, today) if is_asked_about(year, today) and not read.precedes(_BORN) else None
+    return _specific(year, today) if _is_asked_about(year, today) and not read.is_of_birth else None
 
 
 def _sexagenary(read: Read, today: date) -> Time | None:
     """丁未年: the nearest not past; the last one where the next is a lifetime away (甲辰年 in 2026)."""
     stem, branch = STEMS.index(read.word[0]), BRANCHES.index(read.word[1])
-    if (stem - branch) % 2 or read.precedes(_PILLAR) or read.precedes(_BORN) or read.follows(_BORN_BEFORE):
+    if (stem - branch) % 2 or read.is_of_birth or read.precedes(look_alikes.PILLAR):
         return None
-    sign = _SIGN.match(read.text, read.end)
+    sign = look_alikes.SIGN.match(read.text, read.end)
     if sign and ANIMALS.index(sign[1]) == branch:
         return None
     place = next(i for i in range(60) if i % 10 == stem and i % 12 == branch)
     ahead = (place - (today.year - 4)) % 60
     year = today.year + (ahead if ahead <= FARTHEST_ASKED else ahead - 60)
     with_month = "月" in read.text[read.start : read.end]
-    if not is_asked_about(year, today) or (with_month and not today.year <= year <= today.year + 12):
+    if not _is_asked_about(year, today) or (with_month and not today.year <= year <= today.year + 12):
         return None
     return _specific(year, today)
 
 
 def _animal(read: Read, today: date) -> Time | None:
     ahead = (ANIMALS.index(read.word) - (today.year - 4)) % 12
-    return None if read.precedes(_BORN) else _specific(today.year + ahead, today)
+    return None if read.is_of_birth else _specific(today.year + ahead, today)
 
 
 _RULES: Final[tuple[tuple[str, Rule], ...]] = (
     # how many years from now
     (
-        rf"(?:未来|weilai|接下[来去]|今后|往后|[以之随]后|将来|(?<![婚业产术休职嫁分然最])后面?)的?这?({COUNTS}|{_SOME})年(?!级)"
+        rf"(?:未来|weilai|接下[来去]|今后|往后|[以之随]后|将来|(?<![婚业产术休职嫁分然最])后面?)的?这?({_SOME_OR})年(?!级)"
         r"(?:[之以]?内)?",
         _future,
     ),
-    (rf"{NOT_INSIDE}(?!一年里|1年里)({COUNTS}|{_SOME})年(?:[之以]?内|里)", _within),
+    (rf"{NOT_INSIDE}(?!一年里|1年里)({_SOME_OR})年(?:[之以]?内|里)", _within),
     (r"(?<![岁天月])这一?整?年(?![头轻纪代份多])", _this_year),
-    (rf"(?:最近|(?<![将接靠附])近|过去|(?<!年)(?<![年0-9],)这|(?<![提婚产])前)的?这?({COUNTS}|{_SOME})年(?!级|前|生的)", _recent),
-    (r"(?<![将接靠临])近年来?(?![底关末])", _some_recent),
-    (rf"(?<![超经度熬不走用做干当读])过({COUNTS}|{_SOME})年(?!了)(?:[之以]?后)?", _passing),
-    (rf"{NOT_INSIDE}({COUNT})年[之以]?后(?![半面年天])", _later),
-    (rf"{NOT_INSIDE}({COUNT})年[之以]?前", _earlier),
+    (
+        rf"(?:最近|(?<![将接靠附])近来?|过去|(?<!年)(?<![年0-9],)这|(?<![提婚产])前)的?这?({_SOME_OR})年(?!级|前|生的)",
+        _recent,
+    ),
+    (r"(?<![将接靠临])近年来?(?![底关末])", lambda _, today: _last_years(SOME, today)),
+    (rf"(?<![超经度熬不走用做干当读])过({_SOME_OR})年(?!了)(?:[之以]?后)?", _passing),
+    (rf"{NOT_INSIDE}({COUNT})年[之以]?后(?![半面年天])(?:的今天)?", _later),
+    (rf"{NOT_INSIDE}({COUNT})年[之以]?前(?:的今天)?", _earlier),
     # years in figures, with another name of the year or the rest of a date after them
     (
         rf"{NOT_INSIDE}((?:{_YEAR}(?:年{_AND}?|{_AND})){{0,9}}{_YEAR} ?(?:年|nian[1-4]?))(?![级制代]){_NAMED}{_PART}",
         _written,
     ),
     (
-        rf"{NOT_INSIDE}(?<![0-9][-./])(?<![a-z])((?:19|20)[0-9]{{2}}(?:{_AND}20[0-9]{{2}}){{0,9}}){_NO_AMOUNT}"
+        rf"{NOT_INSIDE}(?<![0-9][-./])(?<![a-z])((?:19|20)[0-9]{{2}}(?:{_AND}20[0-9]{{2}}){{0,9}}){look_alikes.NO_AMOUNT}"
         rf"(?:[-./][0-9]{{1,2}}(?:[-./][0-9]{{1,2}})?(?![0-9]))?{_NAMED}{_PART}",
         _written,
     ),
     (rf"民国([0-9]{{2,3}}|[{HAN}十拾百佰]{{2,6}})年{_PART}", _republic),
     # years by name
-    (rf"(?:流年)?({_PAIR})流?年{_PART}|流年({_PAIR})(?![月日时])", _sexagenary),
+    (rf"(?:流年)?({PAIR})流?年{_PART}|流年({PAIR})(?![月日时])", _sexagenary),
     (rf"(?<!属)([{ANIMALS}])年(?![轻纪糕货]){_PART}", _animal),
     (r"今[、和]?明[、和]?后[这三3叁]{0,2}年", _span(0, 2)),
     (r"今[、和]?明这?[两二2]?年", _span(0, 1)),
     (r"明[、和]?后这?[两二2]?年", _span(1, 2)),
     (
-        rf"今年[我他她]?(?:[也都就才刚快要满]|已经|虚岁|周岁){{0,4}}(?:{UP_TO_99}多?周?岁"
+        rf"今年[我他她]?(?:[也都就才刚快要满]|[刚正]好|已经|虚岁|周岁){{0,4}}(?:{UP_TO_99}多?周?岁"
         rf"|(?:[1-9][0-9]|(?!十一)[{HAN}]?十[{HAN}]?)多?(?:[了啦咯喽]|(?=[,.。!?;]|本命|$)))",
         _nothing,
     ),
@@ -348,14 +326,14 @@ _RULES: Final[tuple[tuple[str, Rule], ...]] = (
     (rf"(?:(?<![之以然最往今婚业职])后|hou4?){_NIAN}(?!薪){_PART}", _offset(2)),
     (rf"(?:大前|da4? ?qian2?){_NIAN}{_PART}", _offset(-3)),
     (rf"(?:(?<![之以从目眼])前|qian2?){_NIAN}{_PART}", _offset(-2)),
-    (rf"(?:(?:去|上一|旧|昨|qu4?){_NIAN}|上年度|last year){_PART}", _offset(-1)),
+    (rf"(?:(?:去|上一|旧|昨|qu4?){_NIAN}|去岁|上年度|last year){_PART}", _offset(-1)),
     (
-        rf"(?:(?:(?<![聪文])明|(?<![后本原以年未从起出十百])来|下一|翌|(?<![好流运])转|(?<!突)出|ming2?|lai2?){_NIAN}|[明来开]春"
+        rf"(?:(?:(?<![聪文证])明|(?<![后本原以年未从起出十百])来|下一|翌|(?<![好流运])转|(?<!突)出|ming2?|lai2?){_NIAN}|[明来开]春"
         rf"|下年度|next year){_PART}",
         _next_year,
     ),
     (
-        r"过[完了](?:年(?!关)|春节)(?:[之以]?后)?|(?:过年|春节|新年)[之以过]?后|新的一年|新年(?![快好])"
+        r"翻过年|过[完了](?:年(?!关)|春节)(?:[之以]?后)?|(?:过年|春节|新年)[之以过]?后|新的一年|新年(?![快好])"
         rf"|(?<![离公])开年(?![轻迈纪])|{_MID_WORD}年[之以]?后(?!半)",
         _after_new_year,
     ),
@@ -381,7 +359,7 @@ _RULES: Final[tuple[tuple[str, Rule], ...]] = (
     (r"今[天日儿晚早夜晨]|jin1? ?tian1?|today|tonight", _days("today", 0)),
 )
 _FIRST: Final = (
-    f"[0-9o{HAN}两十拾{STEMS}{ANIMALS}几好数若些民流未接今往以之随将后这最近过前大去上旧昨明来下翌转出开新春年岁本当月周"
+    f"[0-9o{HAN}两十拾{STEMS}{ANIMALS}几好数若些民流未接今往以之随将后这最近过前大去上旧昨明来下翌翻转出开新春年岁本当月周"
     "bdhjlmnqtwxz]"
 )
 """What an expression may begin with. It is looked at before all the rules are, which alone makes them quick."""

@@ -110,8 +110,18 @@ def test_the_event_of_any_language_is_one_that_the_streams_read() -> None:
 def test_the_answer_shown_is_an_answer() -> None:
     from schema.events import Classification
 
-    [answer] = [text for text in blocks("json") if "specversion" not in text]
+    [answer] = [text for text in blocks("json") if '"intents"' in text]
     assert Classification.model_validate(json.loads(answer)).model_version
+
+
+def test_the_comparison_shown_is_one() -> None:
+    from consumers.comparison import Pairs, compare
+    from schema.events import AnswerFigures
+
+    [shown] = [json.loads(text) for text in blocks("json") if '"verdict"' in text]
+    made = compare(AnswerFigures(version="v1", generation=1), AnswerFigures(version="v0", generation=2), Pairs())[1]
+    assert shown.keys() - {"guardrails"} == made.keys()
+    assert shown["candidate"].keys() == made["candidate"].keys()
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:schema|tests|training|deploy|bench)/[\w/.-]+\.\w+)`", README))))
