@@ -357,14 +357,8 @@ async def test_stats_equal_a_count_by_hand(client: Client, engine: Engine) -> No
     told = await get(client, "/stats")
     data = told["data_quality"]
     assert {intent: n for intent, n in data.pop("per_intent").items() if n} == {"career": 1, "wealth": 2, "health": 2}
-    assert data == {
-        "total": 6,
-        "labeled": 4,
-        "unlabeled": 2,
-        "label_rate": 0.6667,
-        "skipped": 1,
-        "without_stated_consent": 2,
-    }
+    amounts = {"total": 6, "labeled": 4, "unlabeled": 2, "skipped": 1}
+    assert data == amounts | {"label_rate": 0.6667, "without_stated_consent": 2}
     assert told["training"] == {
         "batches": {"pending": 1, "training": 0, "completed": 2, "rejected": 1, "failed": 1, "cancelled": 0},
         "total": 5,
@@ -374,7 +368,8 @@ async def test_stats_equal_a_count_by_hand(client: Client, engine: Engine) -> No
         "mean_duration_sec": 30.0,
     }
     assert told["rules"] == {"total": 2, "enabled": 1, "usage": 11, "success": 3, "failure": 1, "success_rate": 0.75}
-    assert (effect := told["model_effect"])["versions"]["v0"] == {
+    effect = told["model_effect"]
+    assert effect["versions"]["v0"] == {
         "answered": 3,
         "labeled": 3,
         "correct": 2,
