@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 from sqlalchemy import Engine
 
 from consumers.registry import register_builtin
@@ -152,3 +153,41 @@ def test_the_serving_processes_never_import_torch() -> None:
     code = "import sys, api.app, consumers.replica, streams.app; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def spoil(folder: Path, how: str) -> None:
+    """Damage a published artefact."""
+    model = folder / "model.onnx"
+    if how == "tampered":
+        content = bytearray(model.read_bytes())
+        content[len(content) // 2] ^= 1
+        model.write_bytes(content)
+    elif how == "truncated":
+        model.write_bytes(model.read_bytes()[:1000])
+    elif how == "half-written":
+        model.unlink()
+    else:
+        model.write_bytes(model.read_bytes() + b"more than the manifest says")
+
+
+def test_whatever_is_wrong_with_an_artefact_the_old_one_serves_on_and_the_memory_comes_back(
+    settings: Settings, engine: Engine, kafka: str, tmp_path: Path
+) -> None:
+    start_with_v0(settings, engine)
+    faults = ["tampered", "truncated", "half-written", "larger"] * 2
+    with running(settings, "replica") as processes:
+        replica = processes["replica"]
+        classify = f"{replica.url}/v1/classify"
+        before = 0
+        for number, how in enumerate(faults):
+            url, sha256 = successor(settings, tmp_path / str(number), f"bad-{number}")
+            spoil(Path(url.removeprefix("file://")), how)
+            activate(settings, number + 2, f"bad-{number}", url, sha256)
+            wait_until(lambda: reports(settings, kafka)[-1].wanted_generation == number + 2, f"{how} is reported")  # noqa: B023
+            told = reports(settings, kafka)[-1]
+            assert (told.state, told.loaded_generation, "model.onnx" in told.error) == ("load_failed", 1, True), how
+            assert post(classify, {"question": "事业如何"})[1]["model_version"] == "v0"
+            if number == len(faults) // 2 - 1:
+                before = psutil.Process(replica.child.pid).memory_info().rss
+        assert psutil.Process(replica.child.pid).memory_info().rss < before + (16 << 20)
+        assert not list((settings.var / "cache").glob("part-*")), "nothing half-fetched is left"
