@@ -52,7 +52,7 @@ def test_a_question_without_consent_or_answer_is_skipped_and_belongs_to_no_versi
 
 def asked(**changes: Any) -> Any:
     row = {"intents": ["wealth", "career"], "is_labeled": False, "training_status": "pending", "model_version": "v0"}
-    return SimpleNamespace(**row | {"correct_intent": None} | changes)
+    return SimpleNamespace(**row | {"correct_intent": None, "method": "local_model"} | changes)
 
 
 def test_a_first_label_leaves_the_queue_and_judges_the_version() -> None:
@@ -63,6 +63,8 @@ def test_a_first_label_leaves_the_queue_and_judges_the_version() -> None:
         ("labels", "wealth"): 1,
         ("labeled", "v0"): 1,
         ("correct", "v0"): 1,
+        ("judged_by", "local_model"): 1,
+        ("right_by", "local_model"): 1,
     }
 
 
@@ -72,6 +74,7 @@ def test_a_relabel_takes_the_earlier_label_and_judgement_back() -> None:
         ("labels", "career"): -1,
         ("labels", "health"): 1,
         ("correct", "v0"): -1,
+        ("right_by", "local_model"): -1,
     }
     assert nonzero(of_label(before, ["career", "wealth"])) == {}, "the same label again changes nothing"
 
