@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from api import batches, counts, models, questions, rollouts
+from api import batches, counts, models, questions, rollouts, work
 from api.inputs import (
     Activation,
     CountListing,
@@ -20,12 +20,15 @@ from api.inputs import (
     Why,
 )
 from api.stats import stats
+from api.tasks import Questions, Work
 from api.wire import Nothing, Route
 
 ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     Route("GET", "/questions/unlabeled", questions.unlabeled, "Questions that wait for a label", Nothing, Waiting),
     Route("GET", "/questions/{id}", questions.question, "One question", Nothing, Nothing, also=(404,)),
     Route("POST", "/questions/{id}/label", questions.label, "Label a question", Label, Nothing, 202, (404, 409), takes_key=True),
+    Route("POST", "/work/next", work.next_work, "Questions for one labeler", Work, Nothing, takes_labeler=True),
+    Route("POST", "/work/release", work.release_work, "Give questions back", Questions, Nothing, takes_labeler=True),
     Route("POST", "/batches", batches.new_batch, "Make a training batch of all open questions", NewBatch, Nothing, 201, (409,)),
     Route("GET", "/batches", batches.list_batches, "The newest batches", Nothing, Listing),
     Route("GET", "/batches/{batch_id}", batches.batch, "One batch", Nothing, Nothing, also=(404,)),
