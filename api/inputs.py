@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from api.wire import Input
-from schema.events import Intents, TimeIntent
 from schema.keyword_windows import Window
 from schema.taxonomy import Intent
 
@@ -35,14 +34,6 @@ class Waiting(Input):
 
     limit: Limit = 100
     strategy: Strategy = "uncertain"
-
-
-class Label(Input):
-    """What a question means, according to a person."""
-
-    correct_intent: Intents
-    correct_time_intent: TimeIntent | None = None
-    labeler_id: Name
 
 
 class NewBatch(Input):

@@ -6,7 +6,7 @@ The answers are kept as they were given, so that agreement is measured on what w
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, or_, select, update
 from sqlalchemy.dialects.mysql import insert
@@ -14,6 +14,7 @@ from sqlalchemy.dialects.mysql import insert
 from api.groups import may_be_labelled
 from schema.tables import intent_second_opinions as opinions
 from schema.tables import intent_user_questions as questions
+from schema.tables import utc_now
 
 
 def due(labeler: str, condition: ColumnElement[bool]) -> Select[tuple[int, bytes]]:
@@ -30,18 +31,20 @@ def note(
     question_id: int,
     text_hash: bytes,
     answer: Sequence[str],
+    blind: bool,
     in_share: bool,
-    now: datetime,
 ) -> None:
-    """Keep an answer that was given blind. A repeat by the same labeler replaces it."""
+    """Keep an answer of a group that is in the share, where it was given `blind`; by the same labeler it replaces the earlier."""
+    now = utc_now()
     row = connection.execute(select(opinions).where(opinions.c.text_hash == text_hash).with_for_update()).one_or_none()
     if row is None:
-        if in_share:
+        if blind and in_share:
             first = {"question_id": question_id, "first_labeler": labeler, "first_answer": list(answer), "first_at": now}
             connection.execute(insert(opinions).values(text_hash=text_hash, **first))
         return
-    if row.reviewed_at is not None:
+    if row.reviewed_at is not None or not (blind or labeler in (row.first_labeler, row.second_labeler)):
         return
+    given: dict[str, Any]
     if row.first_labeler == labeler:
         given = {"first_answer": list(answer), "first_at": now}
         other = row.second_answer

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SkipValidation
 
 from api.filters import Filters
+from api.inputs import Name, Remark
 from api.wire import Input
+from schema.events import Intents, TimeIntent
 
 QuestionId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
@@ -24,3 +26,42 @@ class Questions(Input):
     """Some questions."""
 
     question_ids: list[QuestionId] = Field(min_length=1, max_length=1000)
+
+
+class Label(Input):
+    """What a question means, according to a person."""
+
+    correct_intent: Intents
+    correct_time_intent: TimeIntent | None = None
+    labeler_id: Name
+    apply_to_group: bool = Field(default=False, description="label its near-identical copies too")
+
+
+class NamedLabel(Label):
+    """A label of many, with its question."""
+
+    question_id: QuestionId
+
+
+class Labels(Input):
+    """Many labels. Each is looked at for itself: one that is at fault does not hold up the others."""
+
+    labels: list[SkipValidation[NamedLabel]] = Field(min_length=1, max_length=1000)
+
+
+class Decision(Input):
+    """Whose decision it is."""
+
+    labeler_id: Name
+
+
+class Flag(Decision):
+    """Why a question is for others to look at."""
+
+    comment: Remark = Field(min_length=1)
+
+
+class Person(Input):
+    """Query of ``GET progress``."""
+
+    labeler: Name | None = None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from api.state import Api
 
 PREFIX: Final = "/api/v1/model-tuning"
-MAX_BODY_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 512 * 1024
 RETRY_AFTER_SECONDS: Final = 2
 SLOWEST_CLIENT_SECONDS: Final = 10.0
 KEY_HEADER: Final = "Idempotency-Key"
@@ -154,7 +154,7 @@ async def _read_body(request: web.Request, model: type[B]) -> B:
     except ValidationError as error:
         if error.errors()[0]["type"] == "json_invalid":
             raise BadRequest("invalid_json", f"the body is not JSON: {error.errors()[0]['ctx']['error']}") from None
-        raise _invalid(error) from None
+        raise fault_of(error) from None
 
 
 def _read_query(request: web.Request, model: type[Q]) -> Q:
@@ -166,10 +166,10 @@ def _read_query(request: web.Request, model: type[Q]) -> Q:
     try:
         return model.model_validate_strings(given, strict=True)
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise fault_of(error) from None
 
 
-def _invalid(error: ValidationError) -> RequestError:
+def fault_of(error: ValidationError) -> RequestError:
     """The first fault. The field is a path of names; places in a list are left out of it."""
     first = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(part for part in first["loc"] if isinstance(part, str)) or None

@@ -25,7 +25,6 @@ from streams.rollups import refill
 from tests.integration.labelling import Client, call, next_work
 from tests.integration.test_api import add_question
 
-
 STEMS = "甲乙丙丁戊己庚辛壬癸子丑寅卯辰巳午未申酉戌亥"
 
 
