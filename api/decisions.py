@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -62,12 +63,12 @@ async def _mark(api: Api, number: int, kind: marks.Kind, labeler: str, **more: A
 
 @dataclass(frozen=True, slots=True)
 class _Undo:
-    """What is taken back: a label, by the questions that it was given to, or with `sent` empty another decision, done already."""
+    """What is taken back: a label, by the events that do it, or with `sent` empty another decision, which is gone already."""
 
     kind: str
-    sent: list[Sending]
     text_hash: bytes
-    decision: bytes | None
+    sent: Sequence[Sending] = ()
+    decision: bytes | None = None
 
 
 async def undo(api: Api, call: Call[Decision, Nothing]) -> dict[str, Any]:
@@ -76,7 +77,9 @@ async def undo(api: Api, call: Call[Decision, Nothing]) -> dict[str, Any]:
     A label is taken back through Kafka, as it came: ask for the question to see it done.
     """
     number, labeler = question_id(call.path["id"]), call.body.labeler_id
-    undone = await api.database(lambda connection: _look(connection, number, labeler))
+    key = call.idempotency_key
+    request = uuid7() if key is None else uuid.uuid5(UNDOS, f"{number}\n{labeler}\n{key}")
+    undone = await api.database(lambda connection: _look(connection, number, labeler, request))
     if undone.sent:
         await api.publish(QUESTION_LABELED, *undone.sent)
 
@@ -84,13 +87,14 @@ async def undo(api: Api, call: Call[Decision, Nothing]) -> dict[str, Any]:
             if undone.decision is not None:
                 marks.drop(connection, undone.text_hash, undone.decision)
             forget(connection, labeler, [undone.text_hash])
+            marks.keep(connection, marks.Decision(request, "undo", labeler, number, undone.text_hash), utc_now())
 
         await api.database(work)
     numbers = [int(one.key) for one in undone.sent] or [number]
     return {"question_id": number, "undone": undone.kind, "question_ids": numbers, "look": f"{PREFIX}/questions/{number}"}
 
 
-def _look(connection: Connection, number: int, labeler: str) -> _Undo:
+def _look(connection: Connection, number: int, labeler: str, request: uuid.UUID) -> _Undo:
     """What there is to take back. Anything but a label is taken back here.
 
     Raises:
@@ -98,13 +102,16 @@ def _look(connection: Connection, number: int, labeler: str) -> _Undo:
         Conflict: there is nothing, or a training has used it.
     """
     row = find(connection, number)
+    if marks.was_undone(connection, number, request):
+        return _Undo("nothing", row.text_hash)
     last = marks.last_decision(connection, number, labeler)
-    labels = [one for one in holding(connection, [number])[number] if one["labeler_id"] == labeler]
     if last and last[0].kind not in ("label", "copy"):
         if last[0].closed_at is not None:
             raise Conflict("reviewed", f"question {number} was reviewed since", "id")
         marks.drop(connection, row.text_hash, last[0].decision)
-        return _Undo(last[0].kind, [], row.text_hash, None)
+        marks.keep(connection, marks.Decision(request, "undo", labeler, number, row.text_hash), utc_now())
+        return _Undo(last[0].kind, row.text_hash)
+    labels = [one for one in holding(connection, [number])[number] if one["labeler_id"] == labeler]
     if last:
         decision = uuid.UUID(bytes=last[0].decision)
         [main] = [mark.question_id for mark in last if mark.kind == "label"]
@@ -117,7 +124,7 @@ def _look(connection: Connection, number: int, labeler: str) -> _Undo:
         raise Conflict("nothing_to_undo", f"{labeler} has decided nothing on question {number}", "id")
     check_unused(connection, list(given))
     sent = [taking_back(one, answer, labeler, "last", uuid.uuid5(UNDOS, str(event))) for one, event in given.items()]
-    return _Undo("label", sent, row.text_hash, last[0].decision if last else None)
+    return _Undo("label", row.text_hash, sent, last[0].decision if last else None)
 
 
 def taking_back(number: int, answer: list[Any], labeler: str, which: Any, event_id: uuid.UUID) -> Sending:

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Row, and_, delete, select
 
 from schema.tables import intent_question_marks as marks
 
-Kind = Literal["label", "skip", "postpone", "flag"]
+Kind = Literal["label", "skip", "postpone", "flag", "undo"]
+"""An undo is kept only to know a repeat of its request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Decision:
 def keep(connection: Connection, made: Decision, now: datetime, **more: Any) -> None:
     """Keep a decision. A repeat of a label's request changes nothing; of the other kinds the last one counts."""
     same = and_(marks.c.question_id == made.question_id, marks.c.kind == made.kind, marks.c.labeler_id == made.labeler_id)
-    if made.kind == "label":
+    if made.kind in ("label", "undo"):
         if connection.execute(select(marks.c.id).where(same, marks.c.decision == made.id.bytes)).first() is not None:
             return
     else:
@@ -59,13 +60,19 @@ def keep(connection: Connection, made: Decision, now: datetime, **more: Any) -> 
 
 def last_decision(connection: Connection, number: int, labeler_id: str) -> list[Row[Any]]:
     """The marks of the last decision of `labeler_id` on question `number`, that of the question itself first; or none."""
-    theirs = and_(marks.c.question_id == number, marks.c.labeler_id == labeler_id)
+    theirs = and_(marks.c.question_id == number, marks.c.labeler_id == labeler_id, marks.c.kind != "undo")
     last = connection.execute(select(marks).where(theirs).order_by(marks.c.id.desc()).limit(1)).one_or_none()
     if last is None:
         return []
     of_it = and_(marks.c.text_hash == last.text_hash, marks.c.decision == last.decision)
     rows = connection.execute(select(marks).where(of_it).order_by(marks.c.id)).all()
     return sorted(rows, key=lambda row: row.id != last.id)
+
+
+def was_undone(connection: Connection, number: int, request: uuid.UUID) -> bool:
+    """Whether this request for an undo was carried out before."""
+    same = and_(marks.c.question_id == number, marks.c.kind == "undo", marks.c.decision == request.bytes)
+    return connection.execute(select(marks.c.id).where(same)).first() is not None
 
 
 def drop(connection: Connection, text_hash: bytes, decision: bytes) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SkipValidation
+from pydantic import Field, SkipValidation, StringConstraints
 
 from api.filters import Filters
 from api.inputs import Name, Remark
@@ -12,6 +12,9 @@ from api.wire import Input
 from schema.events import Intents, TimeIntent
 
 QuestionId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+
+Cursor = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")]
+"""Where the page before ended: `next_cursor` of its answer."""
 
 
 class Work(Input):
@@ -65,3 +68,12 @@ class Person(Input):
     """Query of ``GET progress``."""
 
     labeler: Name | None = None
+
+
+class Search(Filters):
+    """Query of ``GET questions``."""
+
+    status: Literal["open", "labeled", "skipped", "flagged"] | None = None
+    labeler: Name | None = Field(default=None, description="who labelled it, or with status skipped or flagged, who did that")
+    cursor: Cursor | None = None
+    limit: int = Field(default=50, ge=1, le=200)

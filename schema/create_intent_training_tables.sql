@@ -162,7 +162,7 @@ CREATE TABLE IF NOT EXISTS intent_question_marks (
 	question_id BIGINT NOT NULL,
 	text_hash BINARY(16) NOT NULL,
 	labeler_id VARCHAR(64) NOT NULL,
-	kind VARCHAR(16) NOT NULL COMMENT 'label, copy (labelled with another one), skip, postpone or flag',
+	kind VARCHAR(16) NOT NULL COMMENT 'label, copy (labelled with another one), skip, postpone, flag or undo',
 	comment VARCHAR(500) COMMENT 'why it was flagged',
 	answer JSON COMMENT 'the intents of a label',
 	until DATETIME(6),

@@ -32,7 +32,7 @@ intent_question_marks: Final = Table(
     Column("question_id", BigInteger, nullable=False),
     Column("text_hash", BINARY(16), nullable=False),
     Column("labeler_id", String(64), nullable=False),
-    Column("kind", String(16), nullable=False, comment="label, copy (labelled with another one), skip, postpone or flag"),
+    Column("kind", String(16), nullable=False, comment="label, copy (labelled with another one), skip, postpone, flag or undo"),
     Column("comment", String(500), comment="why it was flagged"),
     Column("answer", json_value(), comment="the intents of a label"),
     moment("until", nullable=True),

@@ -19,7 +19,7 @@ from schema.tables import intent_model_training_batches as batches
 from schema.tables import intent_question_marks as marks
 from schema.tables import intent_user_questions as questions
 from schema.tables import utc_now
-from tests.integration.labelling import Client, apply_sent, call, next_work
+from tests.integration.labelling import ROOT, Client, apply_sent, call, next_work
 from tests.integration.test_api import add_batch, add_question
 
 ANN = {"labeler_id": "ann"}
@@ -175,6 +175,19 @@ async def test_undo_takes_the_last_decision_even_before_it_is_applied(client: Cl
     assert (await call(client, "POST", "/questions/1/undo", ANN, status=202))["undone"] == "postpone"
     told = (await call(client, "GET", "/progress?labeler=ann"))["mine"]
     assert told == {"today": 0, "total": 0, "per_hour": 0}
+
+
+async def test_an_undo_that_is_repeated_with_its_key_goes_one_step(client: Client, engine: Engine, settings: Settings) -> None:
+    add_question(engine, "今年财运如何")
+    for intent in ("wealth", "career"):
+        await call(client, "POST", "/questions/1/label", label_of(intent), status=202)
+    await call(client, "POST", "/questions/1/skip", ANN)
+    for key, left in (("k1", ["career"]), ("k2", ["wealth"])):
+        for _ in range(2):
+            async with client.post(f"{ROOT}/questions/1/undo", json=ANN, headers={"Idempotency-Key": key}) as response:
+                assert response.status == 202
+        await apply_sent(engine, settings)
+        assert labels_in(engine) == [left]
 
 
 async def test_a_label_that_a_training_used_is_not_taken_back(client: Client, engine: Engine, settings: Settings) -> None:

@@ -37,7 +37,7 @@ def upgrade() -> None:
         sa.Column("text_hash", BINARY(16), nullable=False),
         sa.Column("labeler_id", sa.String(64), nullable=False),
         sa.Column(
-            "kind", sa.String(16), nullable=False, comment="label, copy (labelled with another one), skip, postpone or flag"
+            "kind", sa.String(16), nullable=False, comment="label, copy (labelled with another one), skip, postpone, flag or undo"
         ),
         sa.Column("comment", sa.String(500), comment="why it was flagged"),
         sa.Column("answer", sa.JSON, comment="the intents of a label"),
