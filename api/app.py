@@ -13,6 +13,7 @@ from aiohttp import web
 
 from api.middleware import measured, same_site, shaped
 from api.openapi import openapi
+from api.pages import add_console
 from api.routes import ROUTES
 from api.state import Api
 from api.wire import MAX_BODY_BYTES, PREFIX, Route, answer, read_call, send_frames
@@ -32,6 +33,7 @@ def make_app(api: Api) -> web.Application:
     app.router.add_get("/openapi.json", _text(json.dumps(openapi(ROUTES), ensure_ascii=False), "application/json"))
     contract = files("schema").joinpath("asyncapi.yaml").read_text(encoding="utf-8")
     app.router.add_get("/asyncapi.yaml", _text(contract, "application/yaml"))
+    add_console(app)
     return app
 
 

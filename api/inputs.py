@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from api.wire import Input
-from schema.events import Intents, TimeIntent
 from schema.keyword_windows import Window
 from schema.taxonomy import Intent
 
@@ -19,7 +18,7 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Remark = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 
 
-def _moment(given: object) -> object:
+def parse_moment(given: object) -> object:
     """ISO 8601, nothing else; a ``+`` that arrived as a blank is put back, and no zone means UTC."""
     if not isinstance(given, str) or not re.match(r"\d{4}-\d{2}-\d{2}", given):
         raise ValueError("not a moment in ISO 8601, such as 2026-01-31T08:00:00Z")
@@ -35,14 +34,6 @@ class Waiting(Input):
 
     limit: Limit = 100
     strategy: Strategy = "uncertain"
-
-
-class Label(Input):
-    """What a question means, according to a person."""
-
-    correct_intent: Intents
-    correct_time_intent: TimeIntent | None = None
-    labeler_id: Name
 
 
 class NewBatch(Input):
@@ -106,4 +97,4 @@ class Activation(Input):
 class Moment(Input):
     """Query of ``GET models/at``."""
 
-    time: Annotated[datetime, BeforeValidator(_moment)]
+    time: Annotated[datetime, BeforeValidator(parse_moment)]

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
 
-from api.wire import KEY_HEADER, MAX_KEY_CHARS, PREFIX, Nothing, Route
+from api.wire import KEY_HEADER, LABELER_HEADER, MAX_KEY_CHARS, MAX_NAME_CHARS, PREFIX, Nothing, Route
 
 PLAIN: Final = {
     "/livez": ("Whether the process runs", "text/plain"),
@@ -100,11 +100,18 @@ def _in_query(route: Route[Any, Any], schemas: dict[str, Any]) -> list[dict[str,
 
 
 def _in_headers(route: Route[Any, Any]) -> list[dict[str, Any]]:
-    if not route.takes_key:
-        return []
-    said = "The same request with the same key has one effect: use it to repeat after an answer that was lost"
-    schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS}
-    return [{"name": KEY_HEADER, "in": "header", "required": False, "description": said, "schema": schema}]
+    found = []
+    if route.takes_key:
+        said = "The same request with the same key has one effect: use it to repeat after an answer that was lost"
+        found.append(_header(KEY_HEADER, said, MAX_KEY_CHARS, required=False))
+    if route.takes_labeler:
+        found.append(_header(LABELER_HEADER, "Who asks; per cent encoded (UTF-8)", MAX_NAME_CHARS, required=True))
+    return found
+
+
+def _header(name: str, said: str, longest: int, *, required: bool) -> dict[str, Any]:
+    schema = {"type": "string", "minLength": 1, "maxLength": longest}
+    return {"name": name, "in": "header", "required": required, "description": said, "schema": schema}
 
 
 def _response(status: int, events: bool) -> dict[str, Any]:

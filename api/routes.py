@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from api import batches, counts, models, questions, rollouts
+from api import batches, counts, decisions, labels, models, questions, rollouts, search, work
 from api.inputs import (
     Activation,
     CountListing,
     Extraction,
     IntentChoice,
     KeywordListing,
-    Label,
     Listing,
     Moment,
     NewBatch,
@@ -19,13 +18,27 @@ from api.inputs import (
     Waiting,
     Why,
 )
+from api.progress import progress
 from api.stats import stats
+from api.tasks import Decision, Flag, Label, Labels, Person, Questions, Search, Work
 from api.wire import Nothing, Route
 
 ROUTES: Final[tuple[Route[Any, Any], ...]] = (
+    Route("GET", "/questions", search.search, "Stored questions that fit", Nothing, Search),
     Route("GET", "/questions/unlabeled", questions.unlabeled, "Questions that wait for a label", Nothing, Waiting),
     Route("GET", "/questions/{id}", questions.question, "One question", Nothing, Nothing, also=(404,)),
-    Route("POST", "/questions/{id}/label", questions.label, "Label a question", Label, Nothing, 202, (404, 409), takes_key=True),
+    Route("POST", "/questions/{id}/label", labels.label, "Label a question", Label, Nothing, 202, (404, 409), takes_key=True),
+    Route("POST", "/questions/labels", labels.labels, "Label many questions", Labels, Nothing),
+    Route(
+        "POST", "/questions/{id}/undo", decisions.undo, "Take a decision back", Decision, Nothing, 202, (404, 409), takes_key=True
+    ),
+    Route("POST", "/questions/{id}/skip", decisions.skip, "Skip for good", Decision, Nothing, also=(404, 409)),
+    Route("POST", "/questions/{id}/postpone", decisions.postpone, "Put off for an hour", Decision, Nothing, also=(404, 409)),
+    Route("POST", "/questions/{id}/flag", decisions.flag, "Hand over to a reviewer", Flag, Nothing, also=(404, 409)),
+    Route("GET", "/progress", progress, "How far it is to the next training, and who did how much", Nothing, Person),
+    Route("POST", "/work/next", work.next_work, "Questions for one labeler", Work, Nothing, takes_labeler=True),
+    Route("POST", "/work/release", work.release_work, "Give questions back", Questions, Nothing, takes_labeler=True),
+    Route("GET", "/guidelines", search.guidelines, "What each intent means, with examples", Nothing, Nothing),
     Route("POST", "/batches", batches.new_batch, "Make a training batch of all open questions", NewBatch, Nothing, 201, (409,)),
     Route("GET", "/batches", batches.list_batches, "The newest batches", Nothing, Listing),
     Route("GET", "/batches/{batch_id}", batches.batch, "One batch", Nothing, Nothing, also=(404,)),

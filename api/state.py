@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from confluent_kafka import KafkaException
@@ -32,6 +33,16 @@ T = TypeVar("T")
 THREADS: Final = 10
 KAFKA_LOOK_SECONDS: Final = 3.0
 DELIVERY_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """An event on its way to Kafka."""
+
+    event: Event
+    key: str
+    event_id: str
+    traceparent: str | None = None
 
 
 class Api:
@@ -76,26 +87,31 @@ class Api:
         except TransientError as error:
             raise Unavailable("database_unavailable", f"the database does not answer: {error}") from error
 
-    async def publish(self, topic: Topic, event: Event, *, key: str, event_id: str, traceparent: str | None = None) -> None:
-        """Send `event` and wait until the broker has it.
+    async def publish(self, topic: Topic, *sendings: Sending) -> None:
+        """Send events, in their order, and wait until the broker has all of them.
 
         The broker is asked first: what is handed to a producer whose broker is away would be sent when it comes back,
         long after the caller was told that it failed.
 
         Raises:
-            Unavailable: the broker is away, or did not take it in time.
+            Unavailable: the broker is away, or did not take it in time. It may have taken some.
         """
         try:
             await asyncio.to_thread(self._look_for, topic)
-            sent = self.producer.send(topic, event, key=key, event_id=event_id, traceparent=traceparent)
-            sent.add_done_callback(_retrieve)
+            sent = [self._send(topic, one) for one in sendings]
             # shielded: a cancelled future would break the producer's delivery report
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(sent)), DELIVERY_SECONDS)
+            taken = (asyncio.shield(asyncio.wrap_future(one)) for one in sent)
+            await asyncio.wait_for(asyncio.gather(*taken), DELIVERY_SECONDS)
         except TimeoutError:
             message = f"the broker did not confirm within {DELIVERY_SECONDS:g} s; the record may still arrive"
             raise Unavailable("kafka_unavailable", message) from None
         except TransientError as error:
             raise Unavailable("kafka_unavailable", str(error)) from error
+
+    def _send(self, topic: Topic, one: Sending) -> Future[None]:
+        sent = self.producer.send(topic, one.event, key=one.key, event_id=one.event_id, traceparent=one.traceparent)
+        sent.add_done_callback(_retrieve)
+        return sent
 
     def _look_for(self, *topics: Topic) -> None:
         """Ask Kafka for `topics`. This makes none: the admin client never allows the broker to."""

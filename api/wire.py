@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+from urllib.parse import unquote
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from api.state import Api
 
 PREFIX: Final = "/api/v1/model-tuning"
-MAX_BODY_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 512 * 1024
 RETRY_AFTER_SECONDS: Final = 2
 SLOWEST_CLIENT_SECONDS: Final = 10.0
 KEY_HEADER: Final = "Idempotency-Key"
 MAX_KEY_CHARS: Final = 128
+LABELER_HEADER: Final = "X-Labeler"
+MAX_NAME_CHARS: Final = 64
 
 
 class Input(BaseModel):
@@ -60,13 +63,24 @@ Q = TypeVar("Q", bound=Input)
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[B, Q]):
-    """A request that was read: its path's variables, body, query, and two headers as sent."""
+    """A request that was read: its path's variables, body, query, and three headers as sent."""
 
     path: Mapping[str, str]
     body: B
     query: Q
     traceparent: str | None = None
     idempotency_key: str | None = None
+    labeler_id: str | None = None
+
+    def labeler(self) -> str:
+        """Who asks.
+
+        Raises:
+            RequestError: the request does not say.
+        """
+        if self.labeler_id is None:
+            raise RequestError("missing_field", f"{LABELER_HEADER}: say who asks", LABELER_HEADER)
+        return self.labeler_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,7 @@ class Route(Generic[B, Q]):
         status: of a good answer.
         also: what else it answers with.
         events: whether it answers with a stream of events; `handle` then returns their frames.
+        takes_labeler: whether it asks for the header ``X-Labeler``.
         takes_key: whether the header ``Idempotency-Key`` makes a repeat harmless. Elsewhere the database sees to that.
     """
 
@@ -91,6 +106,7 @@ class Route(Generic[B, Q]):
     status: int = 200
     also: tuple[int, ...] = ()
     takes_key: bool = False
+    takes_labeler: bool = False
     events: bool = False
 
 
@@ -107,6 +123,7 @@ async def read_call(request: web.Request, body: type[B], query: type[Q]) -> Call
         body=await _read_body(request, body),
         traceparent=request.headers.get("traceparent"),
         idempotency_key=_read_key(request),
+        labeler_id=_read_labeler(request),
     )
 
 
@@ -115,6 +132,17 @@ def _read_key(request: web.Request) -> str | None:
     if key is not None and not 1 <= len(key) <= MAX_KEY_CHARS:
         raise RequestError("invalid", f"{KEY_HEADER} has 1 to {MAX_KEY_CHARS} characters", KEY_HEADER)
     return key
+
+
+def _read_labeler(request: web.Request) -> str | None:
+    """Per cent encoded where it is not ASCII: browsers send nothing else in a header."""
+    given = request.headers.get(LABELER_HEADER)
+    if given is None:
+        return None
+    name = unquote(given).strip()
+    if not 1 <= len(name) <= MAX_NAME_CHARS:
+        raise RequestError("invalid", f"{LABELER_HEADER} has 1 to {MAX_NAME_CHARS} characters", LABELER_HEADER)
+    return name
 
 
 async def _read_body(request: web.Request, model: type[B]) -> B:
@@ -126,7 +154,7 @@ async def _read_body(request: web.Request, model: type[B]) -> B:
     except ValidationError as error:
         if error.errors()[0]["type"] == "json_invalid":
             raise BadRequest("invalid_json", f"the body is not JSON: {error.errors()[0]['ctx']['error']}") from None
-        raise _invalid(error) from None
+        raise fault_of(error) from None
 
 
 def _read_query(request: web.Request, model: type[Q]) -> Q:
@@ -138,10 +166,10 @@ def _read_query(request: web.Request, model: type[Q]) -> Q:
     try:
         return model.model_validate_strings(given, strict=True)
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise fault_of(error) from None
 
 
-def _invalid(error: ValidationError) -> RequestError:
+def fault_of(error: ValidationError) -> RequestError:
     """The first fault. The field is a path of names; places in a list are left out of it."""
     first = error.errors(include_url=False, include_input=False)[0]
     field = ".".join(part for part in first["loc"] if isinstance(part, str)) or None

@@ -77,6 +77,15 @@ CREATE TABLE IF NOT EXISTS intent_label_suspects (
 	KEY ix_suspects_quality (quality)
 )ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='added: labels that looked wrong to the last training' COLLATE utf8mb4_bin;
 
+CREATE TABLE IF NOT EXISTS intent_leases (
+	text_hash BINARY(16) NOT NULL,
+	labeler_id VARCHAR(64) NOT NULL,
+	expires_at DATETIME(6) NOT NULL,
+	PRIMARY KEY (text_hash),
+	KEY ix_leases_expiry (expires_at),
+	KEY ix_leases_labeler (labeler_id)
+)ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='which labeler has which group of questions, until when' COLLATE utf8mb4_bin;
+
 CREATE TABLE IF NOT EXISTS intent_locks (
 	name VARCHAR(64) NOT NULL,
 	PRIMARY KEY (name)
@@ -147,6 +156,37 @@ CREATE TABLE IF NOT EXISTS intent_model_versions (
 	CONSTRAINT uq_intent_model_versions_version UNIQUE (version)
 )ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
 
+CREATE TABLE IF NOT EXISTS intent_question_marks (
+	id BIGINT NOT NULL AUTO_INCREMENT,
+	decision BINARY(16) NOT NULL COMMENT 'equal for what one decision marked',
+	question_id BIGINT NOT NULL,
+	text_hash BINARY(16) NOT NULL,
+	labeler_id VARCHAR(64) NOT NULL,
+	kind VARCHAR(16) NOT NULL COMMENT 'label, copy (labelled with another one), skip, postpone, flag or undo',
+	comment VARCHAR(500) COMMENT 'why it was flagged',
+	answer JSON COMMENT 'the intents of a label',
+	until DATETIME(6),
+	created_at DATETIME(6) NOT NULL,
+	closed_at DATETIME(6),
+	PRIMARY KEY (id),
+	KEY ix_marks_kind (kind, created_at),
+	KEY ix_marks_labeler (labeler_id, kind, created_at),
+	KEY ix_marks_question (question_id, kind),
+	KEY ix_marks_text (text_hash, kind)
+)ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='what people decided on questions, until they undo it; the labels themselves are in intent_label_history' COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS intent_reviews (
+	id BIGINT NOT NULL AUTO_INCREMENT,
+	question_id BIGINT NOT NULL,
+	action VARCHAR(16) NOT NULL COMMENT 'accept, correct or send_back',
+	labeler_id VARCHAR(64) NOT NULL,
+	correct_intent JSON,
+	comment VARCHAR(500),
+	created_at DATETIME(6) NOT NULL,
+	PRIMARY KEY (id),
+	KEY ix_reviews_question (question_id)
+)ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='append-only' COLLATE utf8mb4_bin;
+
 CREATE TABLE IF NOT EXISTS intent_rollout_comparisons (
 	generation BIGINT NOT NULL COMMENT 'the candidate''s activation',
 	first_question_id BIGINT NOT NULL COMMENT 'questions from it on are compared',
@@ -162,6 +202,23 @@ CREATE TABLE IF NOT EXISTS intent_rollups (
 	value BIGINT NOT NULL,
 	PRIMARY KEY (name, item)
 )ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='sums over intent_user_questions, kept in the transactions that change it: see schema/rollups.py' COLLATE utf8mb4_bin;
+
+CREATE TABLE IF NOT EXISTS intent_second_opinions (
+	text_hash BINARY(16) NOT NULL,
+	question_id BIGINT NOT NULL,
+	first_labeler VARCHAR(64) NOT NULL,
+	first_answer JSON NOT NULL,
+	first_at DATETIME(6) NOT NULL,
+	second_labeler VARCHAR(64),
+	second_answer JSON,
+	second_at DATETIME(6),
+	agreed BOOL,
+	reviewed_at DATETIME(6),
+	PRIMARY KEY (text_hash),
+	KEY ix_second_opinions_agreed (agreed, reviewed_at, question_id),
+	KEY ix_second_opinions_question (question_id),
+	KEY ix_second_opinions_second (second_labeler, first_at)
+)ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='the share of questions that two people answer, neither knowing what the other or the model said' COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS intent_shadow_answers (
 	id BIGINT NOT NULL AUTO_INCREMENT,
@@ -223,6 +280,7 @@ CREATE TABLE IF NOT EXISTS intent_user_questions (
 	CONSTRAINT uq_intent_user_questions_event_id UNIQUE (event_id),
 	KEY ix_questions_band (waiting_band),
 	KEY ix_questions_since (waiting_since),
+	KEY ix_questions_text (stored_on, text_hash),
 	KEY ix_questions_training (is_labeled, training_status, training_model_version, training_batch_id),
 	KEY ix_questions_user (stored_on, user_id)
 )ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
@@ -247,14 +305,15 @@ CREATE TABLE IF NOT EXISTS intent_label_history (
 	labeler_id VARCHAR(64) NOT NULL,
 	labeled_at DATETIME(6) NOT NULL,
 	applied_at DATETIME(6) NOT NULL,
+	takes_back VARCHAR(8) COMMENT 'added: an undo: last, the labeler''s last label before it, or all of them',
 	PRIMARY KEY (id),
 	CONSTRAINT uq_intent_label_history_event_id UNIQUE (event_id),
 	FOREIGN KEY(question_id) REFERENCES intent_user_questions (id),
 	KEY ix_label_history_question (question_id)
 )ENGINE=InnoDB CHARSET=utf8mb4 COMMENT='append-only' COLLATE utf8mb4_bin;
 
-INSERT IGNORE INTO intent_locks (name) VALUES ('trigger'), ('activation'), ('relay'), ('snapshot');
+INSERT IGNORE INTO intent_locks (name) VALUES ('trigger'), ('activation'), ('relay'), ('snapshot'), ('work');
 
 CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
 
-INSERT INTO alembic_version (version_num) SELECT '0005' FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM alembic_version AS marked);
+INSERT INTO alembic_version (version_num) SELECT '0006' FROM DUAL WHERE NOT EXISTS (SELECT 1 FROM alembic_version AS marked);

@@ -119,8 +119,15 @@ class QuestionAsked(Event):
     classification: Classification | None = None
 
 
+TakesBack = Literal["last", "all"]
+
+
 class QuestionLabeled(Event):
-    """A person said what a stored question means."""
+    """A person said what a stored question means, or took that back.
+
+    `takes_back`: not a label, but an undo: of the labeler's last label before it (``last``), or of every label, so that the
+    question waits again (``all``). `correct_intent` is then what is taken back, as far as the sender knows.
+    """
 
     type: ClassVar[str] = "question.labeled.v1"
 
@@ -129,10 +136,11 @@ class QuestionLabeled(Event):
     correct_time_intent: TimeIntent | None = None
     labeler_id: str = Field(min_length=1, max_length=64)
     labeled_at: Moment
+    takes_back: TakesBack | None = None
 
 
 class LabelApplied(Event):
-    """A label is in the database."""
+    """A label is in the database, or was taken back there."""
 
     type: ClassVar[str] = "label.applied.v1"
 
@@ -141,6 +149,7 @@ class LabelApplied(Event):
     labeler_id: str
     is_relabel: bool
     applied_at: Moment
+    takes_back: TakesBack | None = None
 
 
 class TrainingRequested(Event):

@@ -98,6 +98,13 @@ class Settings(BaseModel):
     guard_agreement: float = Field(
         default=0.6, ge=0, le=1, description="share of questions on which a candidate must agree with the serving version"
     )
+    lease_seconds: float = Field(default=300.0, gt=0, le=86_400, description="how long a labeler holds the questions handed out")
+    blind_share: float = Field(
+        default=0.1, ge=0, le=1, description="share of questions that are labelled without the model's answer"
+    )
+    review_share: float = Field(
+        default=0.05, ge=0, le=1, description="share of questions that two people answer, neither knowing what was said before"
+    )
     train_threads: int = Field(default=2, ge=1, le=256, description="threads of a training")
     stream_batch: int = Field(default=2000, ge=1, le=10_000, description="events per database transaction")
     database_patience: float = Field(

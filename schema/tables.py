@@ -6,20 +6,16 @@ Moments are ``DATETIME(6)`` in UTC.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     Column,
-    Computed,
     Date,
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     Numeric,
     SmallInteger,
     String,
@@ -29,35 +25,11 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.mysql import BINARY, DATETIME, LONGTEXT
-from sqlalchemy.types import TypeEngine
 
-metadata: Final = MetaData(
-    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s"}
-)
-_OPTIONS: Final[dict[str, Any]] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+from schema.columns import OPTIONS, derived, json_value, metadata, moment, number, utc_now
+from schema.labelling_tables import intent_leases, intent_question_marks, intent_reviews, intent_second_opinions
 
-
-def utc_now() -> datetime:
-    """Now, as the tables keep it: UTC without a zone."""
-    return datetime.now(UTC).replace(tzinfo=None)
-
-
-def _moment(name: str, *, nullable: bool = False) -> Column[datetime]:
-    return Column(name, DATETIME(fsp=6), nullable=nullable)
-
-
-def _json() -> TypeEngine[Any]:
-    return JSON(none_as_null=True)
-
-
-def _derived(name: str, kind: TypeEngine[Any], sql: str, comment: str) -> Column[Any]:
-    """A column that the server keeps; stored, because servers purge indexes over virtual columns slowly."""
-    return Column(name, kind, Computed(sql, persisted=True), comment=comment)
-
-
-def _id() -> Column[int]:
-    return Column("id", BigInteger, primary_key=True, autoincrement=True)
-
+__all__ = ["intent_leases", "intent_question_marks", "intent_reviews", "intent_second_opinions", "metadata", "utc_now"]
 
 _WAITING: Final = "is_labeled = 0 AND consent_training = 1 AND training_status = 'pending'"
 # Indexes over millions of rows: a new row must land beside the last ones, or each insert reads and dirties a page of its own.
@@ -66,7 +38,7 @@ _WAITING: Final = "is_labeled = 0 AND consent_training = 1 AND training_status =
 intent_user_questions: Final = Table(
     "intent_user_questions",
     metadata,
-    _id(),
+    number(),
     Column("event_id", BINARY(16), nullable=False),
     Column("question", Text, nullable=False),
     Column("text_hash", BINARY(16), nullable=False, comment="added: equal for copies of a question, decides the held-out split"),
@@ -75,55 +47,56 @@ intent_user_questions: Final = Table(
     Column("solar_date", Date),
     Column("solar_time", String(16)),
     Column("gender", String(16)),
-    Column("intents", _json()),
+    Column("intents", json_value()),
     Column("confidence", Numeric(5, 4)),
-    Column("rule_types", _json()),
-    Column("time_intent", _json()),
-    Column("keywords", _json()),
+    Column("rule_types", json_value()),
+    Column("time_intent", json_value()),
+    Column("keywords", json_value()),
     Column("method", String(32)),
     Column("response_time_ms", Integer),
     Column("is_fortune_related", Boolean),
     Column("is_ambiguous", Boolean),
     Column("reasoning", Text),
     Column("is_labeled", Boolean, nullable=False, server_default=text("0")),
-    Column("correct_intent", _json()),
-    Column("correct_time_intent", _json()),
+    Column("correct_intent", json_value()),
+    Column("correct_time_intent", json_value()),
     Column("labeler_id", String(64)),
-    _moment("labeled_at", nullable=True),
+    moment("labeled_at", nullable=True),
     Column("training_status", String(16), nullable=False, server_default="pending", comment="pending, used or skipped"),
     Column("training_batch_id", String(64)),
     Column("training_model_version", String(64)),
     Column("model_version", String(64), comment="added: the version that answered"),
     Column("rules_revision", Integer, comment="added"),
-    Column("matched_rules", _json(), comment="added: [{keyword, intent}]"),
+    Column("matched_rules", json_value(), comment="added: [{keyword, intent}]"),
     Column("consent_training", Boolean, nullable=False, comment="added: as the question said, or the default"),
     Column("consent_stated", Boolean, nullable=False, comment="added: whether the question said anything of consent"),
     Column("traceparent", String(64), comment="added: trace of the event that brought it"),
-    _moment("asked_at"),
-    _moment("created_at"),
-    _moment("updated_at"),
-    _derived(
+    moment("asked_at"),
+    moment("created_at"),
+    moment("updated_at"),
+    derived(
         "waiting_band",
         SmallInteger(),
         f"CASE WHEN {_WAITING} THEN CASE WHEN confidence IS NULL THEN 0 ELSE 1 + FLOOR(confidence * 200) END END",
         "added: confidence in steps of 0.005 where it waits for a label, 0 where it was never classified",
     ),
-    _derived(
+    derived(
         "waiting_since", DATETIME(fsp=6), f"CASE WHEN {_WAITING} THEN asked_at END", "added: asked_at where it waits for a label"
     ),
-    _derived("stored_on", Date(), "CAST(created_at AS DATE)", "added: the day of created_at"),
+    derived("stored_on", Date(), "CAST(created_at AS DATE)", "added: the day of created_at"),
     UniqueConstraint("event_id"),
     Index("ix_questions_band", "waiting_band"),
     Index("ix_questions_since", "waiting_since"),
     Index("ix_questions_training", "is_labeled", "training_status", "training_model_version", "training_batch_id"),
     Index("ix_questions_user", "stored_on", "user_id"),
-    **_OPTIONS,
+    Index("ix_questions_text", "stored_on", "text_hash"),
+    **OPTIONS,
 )
 
 intent_keyword_rules: Final = Table(
     "intent_keyword_rules",
     metadata,
-    _id(),
+    number(),
     Column("keyword", String(64), nullable=False),
     Column("intent", String(32), nullable=False),
     Column("confidence_boost", Numeric(5, 4), nullable=False),
@@ -135,10 +108,10 @@ intent_keyword_rules: Final = Table(
     Column("revision_added", Integer, nullable=False, server_default=text("0"), comment="added"),
     Column("retired_reason", String(255), comment="added"),
     Column("enabled", Boolean, nullable=False, server_default=text("1")),
-    _moment("created_at"),
-    _moment("updated_at"),
+    moment("created_at"),
+    moment("updated_at"),
     UniqueConstraint("keyword", "intent"),
-    **_OPTIONS,
+    **OPTIONS,
 )
 
 intent_label_suspects: Final = Table(
@@ -146,12 +119,12 @@ intent_label_suspects: Final = Table(
     metadata,
     Column("question_id", BigInteger, primary_key=True, autoincrement=False),
     Column("quality", Numeric(5, 4), nullable=False, comment="how sure the label is right, 0..1"),
-    Column("suggested", _json(), nullable=False, comment="the intents that the other questions speak for"),
-    _moment("labeled_at"),
+    Column("suggested", json_value(), nullable=False, comment="the intents that the other questions speak for"),
+    moment("labeled_at"),
     Column("training_batch_id", String(64), nullable=False),
     Index("ix_suspects_quality", "quality"),
     comment="added: labels that looked wrong to the last training",
-    **_OPTIONS,
+    **OPTIONS,
 )
 
 intent_keyword_counts: Final = Table(
@@ -160,8 +133,8 @@ intent_keyword_counts: Final = Table(
     Column("keyword", String(64), primary_key=True),
     Column("intent", String(32), primary_key=True),
     Column("total", BigInteger, nullable=False),
-    _moment("updated_at"),
-    **_OPTIONS,
+    moment("updated_at"),
+    **OPTIONS,
 )
 
 intent_keyword_snapshots: Final = Table(
@@ -172,7 +145,7 @@ intent_keyword_snapshots: Final = Table(
     Column("intent", String(32), primary_key=True),
     Column("total", BigInteger, nullable=False),
     comment="intent_keyword_counts as it was at some moments: what windows are counted from",
-    **_OPTIONS,
+    **OPTIONS,
 )
 
 intent_rollups: Final = Table(
@@ -182,46 +155,46 @@ intent_rollups: Final = Table(
     Column("item", String(64), primary_key=True),
     Column("value", BigInteger, nullable=False),
     comment="sums over intent_user_questions, kept in the transactions that change it: see schema/rollups.py",
-    **_OPTIONS,
+    **OPTIONS,
 )
 
 intent_model_training_batches: Final = Table(
     "intent_model_training_batches",
     metadata,
-    _id(),
+    number(),
     Column("batch_id", String(64), nullable=False),
     Column("model_version", String(64)),
     Column("description", String(500)),
     Column("question_count", Integer, nullable=False, server_default=text("0"), comment="labelled questions it was made of"),
     Column("labeled_count", Integer, nullable=False, server_default=text("0"), comment="distinct ones among them"),
     Column("training_status", String(16), nullable=False, comment="pending, training, completed, rejected, failed or cancelled"),
-    _moment("training_start_time", nullable=True),
-    _moment("training_end_time", nullable=True),
+    moment("training_start_time", nullable=True),
+    moment("training_end_time", nullable=True),
     Column("training_duration_sec", Numeric(12, 3)),
     Column("model_accuracy", Numeric(5, 4), comment="held-out exact-match accuracy of the candidate"),
     Column("model_path", String(500)),
     Column("training_log", LONGTEXT),
     Column("error_message", Text),
     Column("trigger", String(16), nullable=False, comment="added: threshold or manual"),
-    Column("metrics", _json(), comment="added: serving and candidate on the same held-out rows, and the gate's verdict"),
+    Column("metrics", json_value(), comment="added: serving and candidate on the same held-out rows, and the gate's verdict"),
     Column("task", String(32), nullable=False, comment="added: fine_tune, extract_keywords or rescore"),
     Column("auto_extract_keywords", Boolean, nullable=False, server_default=text("1"), comment="added"),
-    Column("options", _json(), comment="added: min_confidence and limit of an extraction"),
+    Column("options", json_value(), comment="added: min_confidence and limit of an extraction"),
     Column("attempt", Integer, nullable=False, server_default=text("0"), comment="added: fencing token of the running trainer"),
     Column("requested", Boolean, nullable=False, server_default=text("0"), comment="added: training.requested was written"),
     Column("parent_version", String(64), comment="added: the version whose weights it starts from"),
-    Column("progress", _json(), comment="added: the last training.progress"),
+    Column("progress", json_value(), comment="added: the last training.progress"),
     Column("rules_extracted", Integer, comment="added"),
     Column("traceparent", String(64), comment="added: trace of the event that led to it"),
-    _moment("created_at"),
+    moment("created_at"),
     UniqueConstraint("batch_id"),
-    **_OPTIONS,
+    **OPTIONS,
 )
 
 intent_model_versions: Final = Table(
     "intent_model_versions",
     metadata,
-    _id(),
+    number(),
     Column("version", String(64), nullable=False),
     Column("model_name", String(128), nullable=False),
     Column("model_path", String(500), nullable=False, comment="URL of the artefact"),
@@ -230,33 +203,34 @@ intent_model_versions: Final = Table(
     Column("training_batch_id", String(64)),
     Column("question_count", Integer, nullable=False, server_default=text("0")),
     Column("accuracy", Numeric(5, 4)),
-    Column("metrics", _json()),
+    Column("metrics", json_value()),
     Column("gate_passed", Boolean, nullable=False, comment="added"),
     Column("rules_revision", Integer, nullable=False, comment="added: the rules inside the artefact"),
     Column("manifest_sha256", String(64), nullable=False),
     Column("is_active", Boolean, nullable=False, server_default=text("0")),
-    _moment("deployed_at", nullable=True),
+    moment("deployed_at", nullable=True),
     Column("description", String(500)),
-    _moment("created_at"),
+    moment("created_at"),
     UniqueConstraint("version"),
-    **_OPTIONS,
+    **OPTIONS,
 )
 
 intent_label_history: Final = Table(
     "intent_label_history",
     metadata,
-    _id(),
+    number(),
     Column("event_id", BINARY(16), nullable=False),
     Column("question_id", BigInteger, ForeignKey("intent_user_questions.id"), nullable=False),
-    Column("correct_intent", _json(), nullable=False),
-    Column("correct_time_intent", _json()),
+    Column("correct_intent", json_value(), nullable=False),
+    Column("correct_time_intent", json_value()),
     Column("labeler_id", String(64), nullable=False),
-    _moment("labeled_at"),
-    _moment("applied_at"),
+    moment("labeled_at"),
+    moment("applied_at"),
+    Column("takes_back", String(8), comment="added: an undo: last, the labeler's last label before it, or all of them"),
     UniqueConstraint("event_id"),
     Index("ix_label_history_question", "question_id"),
     comment="append-only",
-    **_OPTIONS,
+    **OPTIONS,
 )
 
 intent_model_activations: Final = Table(
@@ -269,9 +243,9 @@ intent_model_activations: Final = Table(
     Column("mode", String(16), nullable=False),
     Column("activated_by", String(64), nullable=False),
     Column("reason", String(500), nullable=False),
-    _moment("activated_at"),
+    moment("activated_at"),
     comment="append-only",
-    **_OPTIONS,
+    **OPTIONS,
 )
 
 intent_rollout_comparisons: Final = Table(
@@ -280,81 +254,81 @@ intent_rollout_comparisons: Final = Table(
     Column("generation", BigInteger, primary_key=True, autoincrement=False, comment="the candidate's activation"),
     Column("first_question_id", BigInteger, nullable=False, comment="questions from it on are compared"),
     Column("verdict", String(16), comment="better, worse or unknown"),
-    Column("comparison", _json(), comment="the figures of both versions"),
-    _moment("compared_at", nullable=True),
+    Column("comparison", json_value(), comment="the figures of both versions"),
+    moment("compared_at", nullable=True),
     comment="how a candidate did beside the version that served",
-    **_OPTIONS,
+    **OPTIONS,
 )
 
 intent_shadow_answers: Final = Table(
     "intent_shadow_answers",
     metadata,
-    _id(),
+    number(),
     Column("event_id", BINARY(16), nullable=False),
     Column("text_hash", BINARY(16), nullable=False, comment="of the question, see intent_user_questions"),
     Column("version", String(64), nullable=False, comment="the version that only would have said so"),
     Column("generation", BigInteger, nullable=False, comment="its activation"),
-    Column("intents", _json(), nullable=False),
+    Column("intents", json_value(), nullable=False),
     Column("confidence", Numeric(5, 4), nullable=False),
     Column("served_version", String(64), nullable=False),
     Column("agreed", Boolean, nullable=False),
-    _moment("scored_at"),
+    moment("scored_at"),
     UniqueConstraint("event_id"),
     Index("ix_shadow_answers_version", "version", "text_hash"),
     comment="what a version would have answered that did not answer",
-    **_OPTIONS,
+    **OPTIONS,
 )
 
 outbox: Final = Table(
     "outbox",
     metadata,
-    _id(),
+    number(),
     Column("event_id", BINARY(16), nullable=False, comment="id of the CloudEvent; a repeat of a publish keeps it"),
     Column("topic", String(100), nullable=False, comment="without the prefix"),
     Column("record_key", String(128), nullable=False),
     Column("event", LONGTEXT, nullable=False, comment="the event's data, JSON"),
     Column("traceparent", String(64)),
-    _moment("created_at"),
+    moment("created_at"),
     comment="rows are deleted once the broker has acknowledged them",
-    **_OPTIONS,
+    **OPTIONS,
 )
 
 api_keys: Final = Table(
     "api_keys",
     metadata,
-    _id(),
+    number(),
     Column("prefix", String(16), nullable=False),
     Column("secret_sha256", BINARY(32), nullable=False),
     Column("role", String(16), nullable=False),
     Column("description", String(255)),
-    _moment("created_at"),
-    _moment("expires_at", nullable=True),
-    _moment("revoked_at", nullable=True),
-    _moment("last_used_at", nullable=True),
+    moment("created_at"),
+    moment("expires_at", nullable=True),
+    moment("revoked_at", nullable=True),
+    moment("last_used_at", nullable=True),
     UniqueConstraint("prefix"),
-    **_OPTIONS,
+    **OPTIONS,
 )
 
 audit_log: Final = Table(
     "audit_log",
     metadata,
-    _id(),
+    number(),
     Column("actor", String(64), nullable=False),
     Column("action", String(64), nullable=False),
     Column("object", String(128), nullable=False),
-    Column("detail", _json()),
-    _moment("created_at"),
+    Column("detail", json_value()),
+    moment("created_at"),
     comment="append-only",
-    **_OPTIONS,
+    **OPTIONS,
 )
 
 consent_withdrawals: Final = Table(
     "consent_withdrawals",
     metadata,
     Column("user_id", String(128), primary_key=True),
-    _moment("withdrawn_at"),
-    _moment("created_at"),
-    **_OPTIONS,
+    moment("withdrawn_at"),
+    moment("created_at"),
+    **OPTIONS,
 )
 
 intent_locks: Final = Table(
@@ -362,6 +336,6 @@ intent_locks: Final = Table(
     metadata,
     Column("name", String(64), primary_key=True),
     comment="rows to lock: what only one process may do at a time holds one until its transaction ends",
-    **_OPTIONS,
+    **OPTIONS,
 )
-LOCKS: Final = ("trigger", "activation", "relay", "snapshot")
+LOCKS: Final = ("trigger", "activation", "relay", "snapshot", "work")

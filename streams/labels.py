@@ -1,19 +1,20 @@
-"""`question.labeled` becomes a label, a history row, rule success or failure, and `label.applied`."""
+"""`question.labeled` becomes a label, or takes one back: a history row, rule success or failure, and `label.applied`."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, select, update
 
 from schema.envelope import Envelope
 from schema.errors import EventError
 from schema.events import LabelApplied, QuestionLabeled
+from schema.label_history import LABEL, Label, holding, take_back
 from schema.outbox import Message, enqueue_all
 from schema.rollups import Key
 from schema.tables import consent_withdrawals as withdrawals
@@ -34,10 +35,12 @@ class Batch:
     Attributes:
         questions: the questions by id, as they are after the labels so far.
         known: event ids that were applied before.
+        holding: of the questions about which an undo speaks, the labels so far that nobody took back.
     """
 
     questions: dict[int, Any]
     known: set[bytes]
+    holding: dict[int, list[Label]]
     entries: list[dict[str, Any]] = field(default_factory=list)
     changed: dict[int, dict[str, Any]] = field(default_factory=dict)
     told: list[Message] = field(default_factory=list)
@@ -66,7 +69,8 @@ def apply_labels(connection: Connection, labels: Sequence[tuple[Record, Envelope
     found = {row.id: SimpleNamespace(**row._mapping) for row in rows}
     ids = [envelope.key_bytes for _, envelope in labels]
     known = set(connection.execute(select(history.c.event_id).where(history.c.event_id.in_(ids))).scalars())
-    batch = Batch(found, known)
+    undone = {envelope.data.question_id for _, envelope in labels if envelope.data.takes_back}
+    batch = Batch(found, known, holding(connection, undone & found.keys()))
     applied, refused = 0, []
     for record, envelope in labels:
         try:
@@ -78,9 +82,7 @@ def apply_labels(connection: Connection, labels: Sequence[tuple[Record, Envelope
 
 
 def _apply(batch: Batch, envelope: Envelope[QuestionLabeled]) -> bool:
-    """Apply one label to `batch`; returns False where this event was applied before. A relabel is a new history row.
-
-    A relabel of a question that a model has learned puts it back, so that the correction is learned too.
+    """Apply one label or undo to `batch`; returns False where this event was applied before. Each is a new history row.
 
     Raises:
         EventError: ``unknown_question``, or ``no_consent`` where the asker did not agree to being labelled.
@@ -95,39 +97,77 @@ def _apply(batch: Batch, envelope: Envelope[QuestionLabeled]) -> bool:
         raise EventError("no_consent", f"question {said.question_id} was asked without consent to training")
     batch.known.add(envelope.key_bytes)
     now = utc_now()
-    label: dict[str, Any] = {
+    label: Label = {
         "correct_intent": said.correct_intent,
         "correct_time_intent": said.correct_time_intent and said.correct_time_intent.model_dump(),
         "labeler_id": said.labeler_id,
         "labeled_at": said.labeled_at.replace(tzinfo=None),
     }
-    batch.entries.append(label | {"event_id": envelope.key_bytes, "question_id": row.id, "applied_at": now})
+    entry = {"event_id": envelope.key_bytes, "question_id": row.id, "applied_at": now, "takes_back": said.takes_back}
+    batch.entries.append(label | entry)
     event = LabelApplied(
         question_id=row.id,
         correct_intent=said.correct_intent,
         labeler_id=said.labeler_id,
         is_relabel=bool(row.is_labeled),
         applied_at=now.replace(tzinfo=UTC),
+        takes_back=said.takes_back,
     )
     batch.told.append(Message(event, str(row.id), continued(envelope.traceparent)))
-    _judge_rules(batch, row, said)
-    batch.rollups.update(rollups.of_label(row, said.correct_intent))
-    values = label | {"is_labeled": True, "updated_at": now}
-    if row.training_status == "used" and row.correct_intent != said.correct_intent:
-        values |= {"training_status": "pending", "training_batch_id": None, "training_model_version": None}
-    batch.changed[row.id] = batch.changed.get(row.id, {}) | values
-    for name, value in values.items():
-        setattr(row, name, value)
+    if said.takes_back is None:
+        if row.id in batch.holding:
+            batch.holding[row.id].append(label | {"event_id": envelope.key_bytes})
+        _set(batch, row, label, now)
+    else:
+        _undo(batch, row, said, now)
     return True
 
 
-def _judge_rules(batch: Batch, row: Any, said: QuestionLabeled) -> None:
-    """Count each rule that spoke for this question as right or wrong; a relabel takes its earlier judgement back."""
+def _set(batch: Batch, row: Any, label: Label, now: datetime) -> None:
+    """Make `label` the question's label.
+
+    A relabel of a question that a model has learned puts it back, so that the correction is learned too.
+    """
+    _judge_rules(batch, row, label["correct_intent"])
+    batch.rollups.update(rollups.of_label(row, label["correct_intent"]))
+    values = {name: label[name] for name in LABEL} | {"is_labeled": True, "updated_at": now}
+    if row.training_status == "used" and row.correct_intent != label["correct_intent"]:
+        values |= _OPEN
+    _change(batch, row, values)
+
+
+_OPEN: Final[dict[str, Any]] = {"training_status": "pending", "training_batch_id": None, "training_model_version": None}
+
+
+def _undo(batch: Batch, row: Any, said: QuestionLabeled, now: datetime) -> None:
+    """Take back a label: the one before it is the question's again, or the question waits again, out of any batch."""
+    labels = batch.holding[row.id]
+    before = labels[-1] if labels else None
+    take_back(labels, str(said.takes_back), said.labeler_id)
+    last = labels[-1] if labels else None
+    if last is not None:
+        if last is not before:
+            _set(batch, row, last, now)
+    elif row.is_labeled and (before is not None or said.takes_back == "all"):
+        _judge_rules(batch, row, None)
+        batch.rollups.update(rollups.of_undo(row))
+        _change(batch, row, dict.fromkeys(LABEL) | {"is_labeled": False, "updated_at": now} | _OPEN)
+
+
+def _change(batch: Batch, row: Any, values: dict[str, Any]) -> None:
+    batch.changed[row.id] = batch.changed.get(row.id, {}) | values
+    for name, value in values.items():
+        setattr(row, name, value)
+
+
+def _judge_rules(batch: Batch, row: Any, correct_intent: Collection[str] | None) -> None:
+    """Count each rule that spoke for this question as right or wrong; an earlier judgement is taken back."""
     for rule in row.matched_rules or []:
         pair = (rule["keyword"], rule["intent"])
         if row.is_labeled:
             (batch.success if rule["intent"] in row.correct_intent else batch.failure)[pair] -= 1
-        (batch.success if rule["intent"] in said.correct_intent else batch.failure)[pair] += 1
+        if correct_intent is not None:
+            (batch.success if rule["intent"] in correct_intent else batch.failure)[pair] += 1
 
 
 def withdraw_consent(connection: Connection, user_id: str, withdrawn_at: datetime) -> int:

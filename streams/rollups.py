@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, select
@@ -65,6 +66,12 @@ def of_label(before: Any, correct_intent: Collection[str]) -> Counter[Key]:
         changes[JUDGED_BY, before.method] += not before.is_labeled
         changes[RIGHT_BY, before.method] += right
     return changes
+
+
+def of_undo(before: Any) -> Counter[Key]:
+    """What it changes that a question, with its columns as they were, has no label any more, and waits for one again."""
+    unlabelled = SimpleNamespace(**vars(before) | {"is_labeled": False, "training_status": "pending"})
+    return Counter({key: -n for key, n in of_label(unlabelled, before.correct_intent).items()})
 
 
 def of_withdrawal(waiting: int, skipped: int) -> Counter[Key]:

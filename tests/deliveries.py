@@ -65,9 +65,9 @@ def assert_rollups_hold(engine: Engine) -> dict[tuple[str, str], int]:
     return kept
 
 
-def labelled(number: int, *intents: str, event_id: str | None = None) -> tuple[Record, Envelope[QuestionLabeled]]:
+def labelled(number: int, *intents: str, event_id: str | None = None, **more: Any) -> tuple[Record, Envelope[QuestionLabeled]]:
     """A label as the agent hands it over, with its record, of which only refusals speak."""
-    said = {"question_id": number, "correct_intent": intents, "labeler_id": "ann", "labeled_at": NOW}
+    said = {"question_id": number, "correct_intent": intents, "labeler_id": "ann", "labeled_at": NOW} | more
     record = Record(Origin("question.labeled", 0, number, "test", 0), None, None, [])
     return record, wrap(QuestionLabeled.model_validate(said), source="test", event_id=event_id)
 

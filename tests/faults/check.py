@@ -76,12 +76,29 @@ def read_log(kafka: str, topic: str, partitions: int) -> Iterator[Entry]:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label as it stands in its topic for the first time: repeats change nothing, also those after a relabel."""
+    """A label or undo as it stands in its topic for the first time: repeats change nothing, also those after a relabel."""
 
     event_id: bytes
     question: int
     intents: list[str]
+    by: str
+    takes_back: str | None
     origin: Origin
+
+
+def standing(log: Iterable[Label]) -> dict[int, list[str]]:
+    """The label of each question that has one once all of `log` was applied."""
+    left: defaultdict[int, list[Label]] = defaultdict(list)
+    for label in log:
+        labels = left[label.question]
+        mine = [one for one in labels if one.by == label.by]
+        if label.takes_back is None:
+            labels.append(label)
+        elif label.takes_back == "all":
+            labels.clear()
+        elif mine:
+            labels.remove(mine[-1])
+    return {question: labels[-1].intents for question, labels in left.items() if labels}
 
 
 def live_view(url: str) -> dict[Pair, int]:
@@ -183,7 +200,9 @@ class Check:
                 origins[record.origin] = record.key.decode()
                 continue
             event = decode(QuestionLabeled, record.value, record.headers)
-            label = Label(event.key_bytes, event.data.question_id, list(event.data.correct_intent), record.origin)
+            said = event.data
+            intents = list(said.correct_intent)
+            label = Label(event.key_bytes, said.question_id, intents, said.labeler_id, said.takes_back, record.origin)
             found.setdefault(label.event_id, label)
         self._dead_letters(QUESTION_LABELED, origins)
         self.figures["labels"] = len(found)
@@ -242,8 +261,9 @@ class Check:
         self._same("labels applied", {row.event_id for row in rows}, set(log))
         self._label_order([(log[row.event_id], row.applied_at) for row in rows if row.event_id in log], log.values())
         labelled = select(questions.c.id, questions.c.correct_intent).where(questions.c.is_labeled)
-        last = {label.question: label.intents for label in log.values()}
-        self._same("current labels", {row.id: row.correct_intent for row in connection.execute(labelled)}, last)
+        found = {row.id: row.correct_intent for row in connection.execute(labelled)}
+        self._same("current labels", found, standing(log.values()))
+        self.figures["labels taken back"] = sum(label.takes_back is not None for label in log.values())
         told = select(func.count()).select_from(outbox).where(outbox.c.topic == LABEL_APPLIED.stem)
         self._same("label.applied in the outbox", connection.execute(told).scalar_one(), len(log))
 

@@ -187,7 +187,7 @@ class Labeler:
 
     def _round(self) -> None:
         for question in self._again:
-            self._label(question)
+            self._label(question, takes_back=self._chance.choice((None, None, "last", "last", "all")))
         self._again.clear()
         q = questions.c
         waiting = select(q.id, q.consent_training).where(q.id > self._last).order_by(q.id).limit(2 * PER_ROUND)
@@ -200,20 +200,21 @@ class Labeler:
                 continue
             self.questions += 1
             self._label(question)
-            if self._chance.random() < 0.2:
+            if self._chance.random() < 0.3:
                 self._again.append(question)
         self._feed.serve()
 
-    def _label(self, question: int) -> None:
+    def _label(self, question: int, takes_back: str | None = None) -> None:
         chance = self._chance
         intents = chance.sample([i for i in INTENTS if i != NON_FORTUNE], chance.choice((1, 1, 1, 2, 3)))
-        record = self._record(question, intents if chance.random() < 0.95 else [NON_FORTUNE])
+        record = self._record(question, intents if chance.random() < 0.95 else [NON_FORTUNE], takes_back=takes_back)
         self._feed.send(record)
         if chance.random() < 0.1:
             self._feed.send(record)
 
-    def _record(self, question: int, intents: Sequence[str], by: str = "ann") -> Record:
+    def _record(self, question: int, intents: Sequence[str], by: str = "ann", takes_back: str | None = None) -> Record:
         data = {"question_id": question, "correct_intent": intents, "labeler_id": by, "labeled_at": datetime.now(UTC)}
+        data["takes_back"] = takes_back
         identity = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
         event = wrap(QuestionLabeled.model_validate(data), source="tests/faults", event_id=identity)
         return Record(str(question).encode(), encode(event), HEADERS)

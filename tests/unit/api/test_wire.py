@@ -13,8 +13,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import REGISTRY
 
-from api.inputs import Extraction, KeywordListing, Label, Moment, RunBatch, Waiting
+from api.inputs import Extraction, KeywordListing, Moment, RunBatch, Waiting
 from api.middleware import measured, same_site, shaped
+from api.tasks import Label
 from api.wire import MAX_BODY_BYTES, Input, Nothing, Unavailable, answer, dumps, read_call
 from schema.errors import Conflict, EventError, NotFound
 
