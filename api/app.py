@@ -49,6 +49,7 @@ def _handler(api: Api, route: Route[Any, Any]) -> Callable[[web.Request], Awaita
 def _end_streams(api: Api) -> Callable[[web.Application], Awaitable[None]]:
     async def end(_: web.Application) -> None:
         api.changes.close()
+        api.live.close()
 
     return end
 

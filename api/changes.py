@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from api.listening import Newest
 from api.wire import Unavailable
 from schema.envelope import Envelope
 from schema.events import KeywordCounted
@@ -23,47 +23,23 @@ from schema.settings import Settings
 from schema.topics import KEYWORD_COUNTS
 
 log = logging.getLogger(__name__)
-FLUSH_SECONDS: Final = 0.25
-LOOK_SECONDS: Final = 1.0
-"""So often a stream on which nothing happens gives way, so that a client that went away is noticed."""
-HEARTBEAT_SECONDS: Final = 15.0
 KAFKA_SECONDS: Final = 5.0
 
 Pair = tuple[str, str]
 """A keyword and an intent."""
 
 
-class Listener:
+class Listener(Newest[Pair, int]):
     """One client: the totals that changed since it was last told. `hear` may be called from any thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, intent: str | None) -> None:
-        self._loop = loop
+        super().__init__(loop)
         self._intent = intent
-        self._lock = threading.Lock()
-        self._waiting: dict[Pair, int] = {}
-        self._changed = asyncio.Event()
 
     def hear(self, pair: Pair, total: int) -> None:
-        """Remember a total, in the place of an earlier one of the same pair."""
-        if self._intent is not None and pair[1] != self._intent:
-            return
-        with self._lock:
-            first = not self._waiting
-            self._waiting[pair] = total
-        if first:
-            self._loop.call_soon_threadsafe(self._changed.set)
-
-    async def take(self, seconds: float) -> dict[Pair, int]:
-        """What changed; waits for it at most `seconds`."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return {}
-        self._changed.clear()
-        with self._lock:
-            taken, self._waiting = self._waiting, {}
-        return taken
+        """Remember a total, if it is of the intent that was asked for."""
+        if self._intent in (None, pair[1]):
+            self.tell(pair, total)
 
 
 class Changes:
@@ -82,7 +58,7 @@ class Changes:
         return len(self._listeners)
 
     def close(self) -> None:
-        """Let all streams end within `LOOK_SECONDS`."""
+        """Let all streams end soon."""
         self._closing = True
 
     async def frames(self, intent: str | None) -> AsyncGenerator[bytes]:
@@ -92,19 +68,8 @@ class Changes:
             Unavailable: before the first frame, where the topic cannot be read.
         """
         async with self._listening(intent) as listener:
-            yield b": connected\n\n"
-            loop = asyncio.get_running_loop()
-            told_at = loop.time()
-            while not self._closing:
-                if taken := await listener.take(LOOK_SECONDS):
-                    told_at = loop.time()
-                    yield b"".join(_frame(pair, total) for pair, total in taken.items())
-                    await asyncio.sleep(FLUSH_SECONDS)
-                elif loop.time() - told_at >= HEARTBEAT_SECONDS:
-                    told_at = loop.time()
-                    yield b": still here\n\n"
-                else:
-                    yield b""
+            async for frame in listener.frames(_frame, lambda: self._closing):
+                yield frame
 
     def hear(self, envelope: Envelope[KeywordCounted]) -> None:
         """Tell one total. Totals only grow: a smaller one, published late by another worker, is not told."""

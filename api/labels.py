@@ -23,6 +23,7 @@ from schema.errors import Conflict, NotFound, RequestError
 from schema.events import QuestionLabeled
 from schema.ids import uuid7
 from schema.privacy import mask
+from schema.settings import Settings
 from schema.tables import intent_user_questions as questions
 from schema.tables import utc_now
 from schema.topics import QUESTION_LABELED
@@ -86,11 +87,21 @@ def _read(given: Any) -> NamedLabel | RequestError:
         return fault_of(error)
 
 
-async def send_labels(api: Api, given: Sequence[tuple[Target, Label, uuid.UUID]], traceparent: str | None) -> None:
+Given = Sequence[tuple[Target, Label, uuid.UUID]]
+"""Labels with what they are for, and the ids of their events."""
+
+
+async def send_labels(api: Api, given: Given, traceparent: str | None) -> None:
     """Send `given` to Kafka, with their copies, and keep that they were given.
 
     Kafka comes first: what is kept here and never sent would keep a question from everyone.
     """
+    await publish_labels(api, given, traceparent)
+    await api.database(lambda connection: keep_labels(connection, api.settings, given))
+
+
+async def publish_labels(api: Api, given: Given, traceparent: str | None) -> None:
+    """Send an event for each question that `given` label."""
     now = datetime.now(UTC)
     sendings = []
     for target, said, event_id in given:
@@ -108,23 +119,23 @@ async def send_labels(api: Api, given: Sequence[tuple[Target, Label, uuid.UUID]]
             sendings.append(Sending(event, str(number), str(identity), trace))
     await api.publish(QUESTION_LABELED, *sendings)
 
-    def work(connection: Connection) -> None:
-        for target, said, event_id in given:
-            row = target.row
-            made = Decision(event_id, "label", said.labeler_id, row.id, row.text_hash, target.copies)
-            keep(connection, made, utc_now(), answer=list(said.correct_intent))
-            blind = give_back(connection, said.labeler_id, [row.text_hash]) > 0  # handed out, so without what others said
-            note(
-                connection,
-                labeler=said.labeler_id,
-                question_id=row.id,
-                text_hash=row.text_hash,
-                answer=said.correct_intent,
-                blind=blind,
-                in_share=in_share(row.text_hash, api.settings.review_share, "review"),
-            )
 
-    await api.database(work)
+def keep_labels(connection: Connection, settings: Settings, given: Given) -> None:
+    """Keep that `given` were sent; they end their leases."""
+    for target, said, event_id in given:
+        row = target.row
+        made = Decision(event_id, "label", said.labeler_id, row.id, row.text_hash, target.copies)
+        keep(connection, made, utc_now(), answer=list(said.correct_intent))
+        blind = give_back(connection, said.labeler_id, [row.text_hash]) > 0  # handed out, so without what others said
+        note(
+            connection,
+            labeler=said.labeler_id,
+            question_id=row.id,
+            text_hash=row.text_hash,
+            answer=said.correct_intent,
+            blind=blind,
+            in_share=in_share(row.text_hash, settings.review_share, "review"),
+        )
 
 
 def event_id_of(decision: uuid.UUID, number: int, main: int) -> uuid.UUID:

@@ -1,7 +1,8 @@
-"""How far the labels are from the next training, and what each labeler did."""
+"""How far the labels are from the next training, what each labeler did, and what happens meanwhile."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -10,13 +11,10 @@ from sqlalchemy import ColumnElement, Connection, func, select, true
 
 from api.state import Api
 from api.tasks import Person
+from api.threshold import toward_training
 from api.wire import Call, Nothing
-from schema.batches import count_open
-from schema.rollups import labels_by_intent
-from schema.settings import Settings
 from schema.tables import intent_question_marks as marks
 from schema.tables import utc_now
-from schema.taxonomy import INTENTS
 
 DAY_OF: Final = ZoneInfo("Asia/Shanghai")
 
@@ -32,17 +30,6 @@ async def progress(api: Api, call: Call[Nothing, Person]) -> dict[str, Any]:
         return toward_training(connection, api.settings) | _people(connection, asker)
 
     return await api.database(work)
-
-
-def toward_training(connection: Connection, settings: Settings) -> dict[str, Any]:
-    """What the trigger waits for (`consumers.trigger.decide`)."""
-    ready, have = count_open(connection), labels_by_intent(connection)
-    return {
-        "threshold": settings.train_threshold,
-        "ready": ready,
-        "missing": max(0, settings.train_threshold - ready),
-        "per_intent": {intent: {"have": have[intent], "need": settings.intent_floor} for intent in INTENTS},
-    }
 
 
 def _people(connection: Connection, labeler: str | None) -> dict[str, Any]:
@@ -61,3 +48,11 @@ def _people(connection: Connection, labeler: str | None) -> dict[str, Any]:
         in_hour = count(now - timedelta(hours=1), labeler)
         mine = {"today": count(midnight, labeler), "total": count(None, labeler), "per_hour": in_hour}
     return {"mine": mine, "team_today": count(midnight, None)}
+
+
+async def events(api: Api, call: Call[Nothing, Nothing]) -> AsyncGenerator[bytes]:
+    """Server-sent events: ``label``, ``batch``, ``model``, ``rollout`` (a replica) and ``progress``, each with JSON.
+
+    At most four times a second, and of each thing the newest. After a lost connection load what is shown anew.
+    """
+    return api.live.frames()

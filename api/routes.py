@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from api import batches, counts, decisions, labels, models, questions, rollouts, search, work
+from api import batches, counts, decisions, labels, models, progress, questions, review, rollouts, search, work
 from api.inputs import (
     Activation,
     CountListing,
@@ -18,9 +18,8 @@ from api.inputs import (
     Waiting,
     Why,
 )
-from api.progress import progress
 from api.stats import stats
-from api.tasks import Decision, Flag, Label, Labels, Person, Questions, Search, Work
+from api.tasks import Decision, Flag, Label, Labels, Person, Questions, Review, ReviewListing, Search, Work
 from api.wire import Nothing, Route
 
 ROUTES: Final[tuple[Route[Any, Any], ...]] = (
@@ -35,10 +34,14 @@ ROUTES: Final[tuple[Route[Any, Any], ...]] = (
     Route("POST", "/questions/{id}/skip", decisions.skip, "Skip for good", Decision, Nothing, also=(404, 409)),
     Route("POST", "/questions/{id}/postpone", decisions.postpone, "Put off for an hour", Decision, Nothing, also=(404, 409)),
     Route("POST", "/questions/{id}/flag", decisions.flag, "Hand over to a reviewer", Flag, Nothing, also=(404, 409)),
-    Route("GET", "/progress", progress, "How far it is to the next training, and who did how much", Nothing, Person),
+    Route("GET", "/progress", progress.progress, "How far it is to the next training, and who did how much", Nothing, Person),
     Route("POST", "/work/next", work.next_work, "Questions for one labeler", Work, Nothing, takes_labeler=True),
     Route("POST", "/work/release", work.release_work, "Give questions back", Questions, Nothing, takes_labeler=True),
     Route("GET", "/guidelines", search.guidelines, "What each intent means, with examples", Nothing, Nothing),
+    Route("GET", "/events", progress.events, "What happens, as it happens", Nothing, Nothing, events=True),
+    Route("GET", "/review", review.review, "What waits for a reviewer", Nothing, ReviewListing),
+    Route("POST", "/review/{id}", review.decide_review, "End a review", Review, Nothing, 202, (404, 409), takes_key=True),
+    Route("GET", "/agreement", review.agreement, "How far two people agree who answered blind", Nothing, Nothing),
     Route("POST", "/batches", batches.new_batch, "Make a training batch of all open questions", NewBatch, Nothing, 201, (409,)),
     Route("GET", "/batches", batches.list_batches, "The newest batches", Nothing, Listing),
     Route("GET", "/batches/{batch_id}", batches.batch, "One batch", Nothing, Nothing, also=(404,)),

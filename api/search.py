@@ -67,7 +67,7 @@ def look_through(
     seconds: float = SECONDS,
     stretch: int = FIRST_STRETCH,
 ) -> dict[str, Any]:
-    """The newest `limit` questions below the id `before` that fit, as far as they are found in `seconds`; it looks once at least."""
+    """The newest `limit` questions below the id `before` that fit, as far as they are found in `seconds`."""
     low, high = connection.execute(select(func.min(questions.c.id), func.max(questions.c.id))).one()
     if low is None:
         return {"questions": [], "next_cursor": None}

@@ -18,7 +18,9 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
 from api.changes import Changes
+from api.live import Live
 from api.replicas import Replicas
+from api.threshold import toward_training
 from api.wire import Unavailable
 from schema.database import classify, in_transaction, open_engine
 from schema.errors import TransientError
@@ -60,6 +62,7 @@ class Api:
         self.producer = EventProducer(settings, source="intentloop/api")
         self.replicas = Replicas(settings)
         self.changes = Changes(settings)
+        self.live = Live(settings, lambda: self.database(lambda connection: toward_training(connection, settings)))
         self._admin = AdminClient(client_config(settings))
 
     def start(self) -> None:

@@ -77,3 +77,20 @@ class Search(Filters):
     labeler: Name | None = Field(default=None, description="who labelled it, or with status skipped or flagged, who did that")
     cursor: Cursor | None = None
     limit: int = Field(default=50, ge=1, le=200)
+
+
+class ReviewListing(Input):
+    """Query of ``GET review``."""
+
+    kind: Literal["disagreement", "flag", "suspect"] | None = None
+    cursor: Annotated[str, StringConstraints(pattern=r"^(disagreement|flag|suspect)(-[0-9]{1,18}){1,2}$")] | None = None
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class Review(Input):
+    """How a review ends."""
+
+    action: Literal["accept", "correct", "send_back"]
+    labeler_id: Name
+    correct_intent: Intents | None = None
+    comment: Remark = ""

@@ -43,10 +43,11 @@ async def next_work(api: Api, call: Call[Work, Nothing]) -> dict[str, Any]:
         sweep(connection, now)
         page = _Page(connection, labeler, asked, now)
         page.keep()
-        page.take_due()
+        page.take_due(max(1, asked.limit // SECOND_SHARE))
         page.take_free(candidates)
         if page.missing:
             page.take_free(_candidates(connection, labeler, asked))
+        page.take_due(asked.limit)  # what room is left
         until = now + timedelta(seconds=api.settings.lease_seconds)
         hold(connection, labeler, page.groups, until)
         items = _items(connection, api.settings, page, until)
@@ -99,10 +100,11 @@ class _Page:
         chosen = due(self._labeler, and_(self._due, questions.c.text_hash.in_(sorted(held))))
         self._add(((row.id, row.text_hash) for row in self._connection.execute(chosen)), second=True)
 
-    def take_due(self) -> None:
-        """Some of what lacks the labeler's second opinion."""
-        number = min(self.missing, max(1, self._limit // SECOND_SHARE))
-        chosen = due(self._labeler, self._due).limit(number)
+    def take_due(self, number: int) -> None:
+        """At most `number` more of what lacks the labeler's second opinion."""
+        if not (number := min(number, self.missing)):
+            return
+        chosen = due(self._labeler, and_(self._due, questions.c.text_hash.not_in(sorted(self.groups)))).limit(number)
         self._add(((row.id, row.text_hash) for row in self._connection.execute(chosen)), second=True)
 
     def take_free(self, candidates: Sequence[int]) -> None:

@@ -29,6 +29,7 @@ def test_every_view_fits_is_accessible_and_is_pictured(open_page: Open, lang: st
     for view in VIEWS:
         page.evaluate("(view) => { location.hash = `#/${view}`; }", view)
         settled(page)
+        expect(page.locator(".notice.bad")).to_have_count(0)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
         found = Axe().run(page).response["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in SERIOUS] == [], view

@@ -137,4 +137,6 @@ export const en = {
   "review.correct.done": "Corrected", "review.send_back.done": "Sent back", "agreement.title": "Agreement",
   "agreement.alpha": "Krippendorff's alpha", "agreement.of": "{n} questions labelled twice",
   "agreement.why": "1 is full agreement, 0 is as by chance.", "agreement.kappa": "Cohen's kappa", "agreement.n": "n", "agreement.pairs": "Per pair",
+
+  "review.accept.unlabelled": "Close without a label", "review.correct.unlabelled": "Label as selected",
 };

@@ -106,4 +106,6 @@ export const zh = {
   "review.accept": "同意当前标注", "review.correct": "改为所选", "review.send.back": "退回重标", "review.accept.done": "已同意", "review.correct.done": "已更正",
   "review.send_back.done": "已退回", "agreement.title": "一致程度", "agreement.alpha": "Krippendorff α", "agreement.of": "{n} 个两人标注的问题",
   "agreement.why": "1 是完全一致，0 和随机一样。", "agreement.kappa": "Cohen κ", "agreement.n": "题数", "agreement.pairs": "两人之间",
+
+  "review.accept.unlabelled": "不标注，关闭", "review.correct.unlabelled": "按所选标注",
 };

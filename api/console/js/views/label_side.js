@@ -4,6 +4,7 @@ import { get, labeler } from "../api.js";
 import { h, put, settle } from "../dom.js";
 import { number, t } from "../i18n.js";
 import { INTENTS, intentName } from "../intents.js";
+import { shown } from "../keys.js";
 import { follow } from "../live.js";
 import { outbox } from "../outbox.js";
 import { trouble } from "../ui.js";
@@ -77,14 +78,14 @@ export function side() {
 const pair = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
 
 function rule(one) {
-  const place = INTENTS.indexOf(one.name);
+  const known = INTENTS.includes(one.name);
   return h("details", { "data-intent": one.name },
-    h("summary", {}, h("span", { class: "dim" }, place >= 0 ? `${place + 1}. ` : ""), intentName(one.name)),
-    h("p", {}, one.guideline),
+    h("summary", {}, known && h("kbd", { "aria-hidden": "true" }, shown(`intent.${one.name}`)), " ", h("b", {}, intentName(one.name)), " ",
+      h("span", { class: "dim", lang: "zh" }, one.guideline)),
     one.examples?.length > 0 && h("ul", { class: "examples" }, one.examples.map((text) => h("li", { lang: "zh" }, text))));
 }
 
 function borders(cases) {
   if (!cases.length) return null;
-  return h("details", {}, h("summary", {}, t("guide.borders")), h("ul", {}, cases.map((one) => h("li", {}, typeof one === "string" ? one : `${one.text ?? one.case ?? ""}${one.rule ? `:${one.rule}` : ""}`))));
+  return h("details", {}, h("summary", {}, t("guide.borders")), h("ul", {}, cases.map((one) => h("li", { lang: "zh" }, one))));
 }

@@ -25,10 +25,13 @@ export function mountTable(root, modes) {
     const mine = ++turn;
     if (!more) { rows = []; cursor = null; selected = new Set(); put(list, loading()); drawBar(); }
     try {
-      const told = await get("/questions", { ...filters, cursor: more ? cursor : null, limit: PAGE });
-      if (mine !== turn) return;
-      rows = [...rows, ...told.questions];
-      cursor = told.next_cursor;
+      let from = more ? cursor : null, found = [];
+      do { // where many are stored, an answer may find none so far, and say where to go on
+        const told = await get("/questions", { ...filters, cursor: from, limit: PAGE });
+        if (mine !== turn) return;
+        [found, from] = [told.questions, told.next_cursor];
+      } while (!found.length && from !== null);
+      [rows, cursor] = [[...rows, ...found], from];
       draw();
     } catch (error) {
       if (mine === turn) put(list, trouble(error, () => load(more)));
@@ -46,10 +49,10 @@ export function mountTable(root, modes) {
       { name: t("table.question"), kind: "text", cell: (row) => [h("span", { lang: "zh" }, row.question), h("small", { class: "dim" }, ` #${row.id}`)] },
       { name: t("table.answer"), cell: (row) => intentNames(row.intents) },
       { name: t("table.confidence"), kind: "number", cell: (row) => percent(row.confidence, 0) },
-      { name: t("table.method"), cell: (row) => methodName(row.method) },
+      { name: t("table.method"), kind: "short", cell: (row) => methodName(row.method) },
       { name: t("table.version"), cell: (row) => row.model_version ?? "–" },
       { name: t("table.label"), cell: (row) => labelOf(row) },
-      { name: t("table.asked"), cell: (row) => moment(row.asked_at) },
+      { name: t("table.asked"), kind: "short", cell: (row) => moment(row.asked_at) },
     ];
     put(list, table(columns, rows, { stack: true, caption: t("table.caption"), rowProps: (row) => ({ class: selected.has(row.id) ? "chosen" : "" }) }),
       h("div", { class: "row spread" }, h("span", { class: "dim" }, t("table.shown", { n: number(rows.length) })),
@@ -109,10 +112,12 @@ export function mountTable(root, modes) {
   }
 
   function filterForm() {
-    const set = settle((name, value) => { filters = { ...filters, [name]: value }; load(); }, 250);
+    const set = (name, value) => { filters = { ...filters, [name]: value }; load(); };
+    const late = settle(set, 250);
     const text = (name, props = {}) => h("input", {
-      type: "text", name, value: filters[name] ?? "", ...props, oninput: (event) => { if (!event.isComposing) set(name, readFilter(name, event.target.value)); },
-      oncompositionend: (event) => set(name, readFilter(name, event.target.value)),
+      type: "text", name, value: filters[name] ?? "", ...props,
+      oninput: (event) => { if (!event.isComposing) late(name, readFilter(name, event.target.value)); },
+      oncompositionend: (event) => late(name, readFilter(name, event.target.value)),
     });
     const choice = (name, choices) => select([["", t("any")], ...choices], filters[name] ?? "", (value) => set(name, value), { name });
     const share = { inputmode: "decimal", placeholder: "0–100" };
@@ -159,6 +164,6 @@ function readFilter(name, value) {
 }
 
 function labelOf(row) {
-  if (!row.is_labeled && !row.correct_intent) return row.status && row.status !== "open" ? badge(t(`status.${row.status}`)) : "–";
+  if (!row.is_labeled && !row.correct_intent) return ["skipped", "flagged"].includes(filters.status) ? badge(t(`status.${filters.status}`)) : "–";
   return [h("b", {}, intentNames(row.correct_intent)), h("small", { class: "dim" }, ` ${row.labeler_id ?? ""}`)];
 }

@@ -52,7 +52,7 @@ export function mount(root, [chosen]) {
       h("div", { class: "row meta" }, h("span", {}, `#${item.id}`), badge(t(`review.${item.kind}`), "warn"), item.current && h("span", {}, `${t("review.current")}: `, h("b", {}, intentNames(item.current)))),
       h("p", { class: "question", tabindex: "-1", lang: "zh" }, item.question),
       item.comment && h("p", { class: "quote" }, item.comment),
-      item.suspect_of && h("p", { class: "hint" }, t("review.suspected", { intents: Array.isArray(item.suspect_of) ? intentNames(item.suspect_of) : intentNames(item.suspect_of.suggested ?? item.suspect_of.intents) })),
+      item.suspect_of && h("p", { class: "hint" }, t("review.suspected", { intents: intentNames(item.suspect_of) })),
       item.answers?.length > 0 && table([
         { name: t("filter.labeler"), cell: (one) => one.labeler_id },
         { name: t("table.label"), cell: (one) => h("b", {}, intentNames(one.intents)) },
@@ -64,11 +64,13 @@ export function mount(root, [chosen]) {
       }, h("kbd", { "aria-hidden": "true" }, shown(`intent.${intent}`)), h("span", { class: "name" }, intentName(intent))))),
       field(t("review.comment"), comment),
       h("div", { class: "row actions" },
-        h("button", { type: "button", class: "primary", onclick: () => decide(), "aria-keyshortcuts": "Enter" }, same(item) ? t("review.accept") : t("review.correct"), h("kbd", { "aria-hidden": "true" }, shown("accept"))),
+        h("button", { type: "button", class: "primary", onclick: () => decide(), "aria-keyshortcuts": "Enter" }, t(`review.${usual(item)}${item.current ? "" : ".unlabelled"}`), h("kbd", { "aria-hidden": "true" }, shown("accept"))),
         button(t("review.send.back"), () => decide("send_back"))));
   }
 
   const same = (item) => item.current && item.current.length === draft.intents.length && item.current.every((one) => draft.intents.includes(one));
+  /** What Enter does: the label stands where nothing else is chosen, and so does that there is none. */
+  const usual = (item) => (same(item) || (!item.current && !draft.intents.length) ? "accept" : "correct");
 
   function toggle(intent) {
     const next = toggled(draft.intents, intent);
@@ -83,7 +85,7 @@ export function mount(root, [chosen]) {
     const [item] = items;
     if (!item) return;
     if (!labeler()) { dispatchEvent(new Event("ask-name")); return; }
-    const what = action ?? (same(item) ? "accept" : "correct");
+    const what = action ?? usual(item);
     if (what === "correct" && !draft.intents.length) { toast(t("label.none.chosen"), "bad"); return; }
     const body = { action: what, labeler_id: labeler() };
     if (what === "correct") body.correct_intent = draft.intents;
@@ -127,7 +129,7 @@ export function mount(root, [chosen]) {
 const kappa = (value) => (value === null || value === undefined ? "–" : Number(value).toFixed(2));
 
 function agreementCard(told) {
-  const intents = INTENTS.filter((intent) => told.per_intent?.[intent]);
+  const intents = INTENTS.filter((intent) => told.per_intent?.[intent]?.n > 0);
   return card(t("agreement.title"), h("div", { class: "figures" },
     h("div", { class: "figure" }, h("b", {}, kappa(told.alpha)), h("span", {}, t("agreement.alpha")), h("small", {}, t("agreement.of", { n: number(told.questions) })))),
   h("p", { class: "dim" }, t("agreement.why")),
