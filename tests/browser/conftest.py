@@ -29,6 +29,7 @@ from tests.running import Process, running, wait_until
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 API = "/api/v1/model-tuning"
 SEEDED = 160
+COPIES = 3
 expect.set_options(timeout=10_000)
 
 
@@ -72,7 +73,7 @@ class System:
 
 @pytest.fixture(scope="package")
 def system(kafka: str, database_server: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """Everything but a labeler: `SEEDED` questions, v0 that serves, v1 that may, and v2 that failed its gate."""
+    """Everything but a labeler: `SEEDED` questions and one asked `COPIES` times; v0 serves, v1 may, v2 failed its gate."""
     url, folder = database_server(f"t_{uuid.uuid4().hex[:12]}"), tmp_path_factory.mktemp("browser")
     create_database(url)
     settings = Settings(
@@ -99,11 +100,11 @@ def system(kafka: str, database_server: Callable[[str], str], tmp_path_factory: 
         add_candidate(settings, engine, folder / "v1", "v1")
         add_candidate(settings, engine, folder / "v2", "v2", passed=False)
         seed(settings, SEEDED)
-        ask(settings, [HOSTILE])
+        ask(settings, [HOSTILE] * COPIES)
         processes = stack.enter_context(running(settings, "api", "streams", "replica", "trainer"))
         made = System(settings, engine, processes)
         stack.callback(lambda: made.processes["api"].__exit__(None, None, None))
-        wait_until(lambda: made.get("/stats")["data_quality"]["total"] == SEEDED + 1, "the questions are stored")
+        wait_until(lambda: made.get("/stats")["data_quality"]["total"] == SEEDED + COPIES, "the questions are stored")
         yield made
 
 

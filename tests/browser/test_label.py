@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from local.traffic import demo_questions
 from schema.taxonomy import INTENTS
-from tests.browser.conftest import Open, System, labeler_of
+from tests.browser.conftest import COPIES, Open, System, labeler_of
 from tests.browser.system import HOSTILE
 from tests.running import wait_until
 
@@ -51,17 +51,34 @@ def is_labeled(system: System, number: int, intents: set[str], by: str) -> bool:
     return found["is_labeled"] and set(found["correct_intent"]) == intents and found["labeler_id"] == by
 
 
-def test_markup_in_a_question_is_shown_as_text(open_page: Open) -> None:
+def test_markup_is_shown_as_text_and_one_label_is_for_all_copies(system: System, open_page: Open) -> None:
     """It comes first: while nothing is labelled the least certain question is among the first that are given."""
     page = open_page()
     for _ in range(12):
-        _, text = shown(page)
+        number, text = shown(page)
         if "<script>" in text:
             break
         page.keyboard.press("s")
     assert text == HOSTILE
     assert page.locator(".question *").count() == 0, "no element in it"
     assert "owned" not in page.title()
+    expect(page.locator(".question-card .meta")).to_contain_text(f"同样的问题 {COPIES} 条")
+    choose(page, {"nayin"})
+    page.keyboard.press("Enter")
+    wait_until(lambda: is_labeled(system, number, {"nayin"}, labeler_of(page)), "it is labelled")
+    copies = [one["id"] for one in system.get("/questions?q=onerror")["questions"]]
+    assert len(copies) == COPIES
+    wait_until(lambda: all(is_labeled(system, copy, {"nayin"}, labeler_of(page)) for copy in copies), "so are its copies")
+
+
+def test_progress_moves_on_another_page_without_reloading(open_page: Open) -> None:
+    page, other = open_page(), open_page()
+    ready = other.locator(".progress .count b")
+    before = int(ready.inner_text())
+    shown(page)
+    choose(page, {"career"})
+    page.keyboard.press("Enter")
+    expect(ready).to_have_text(str(before + 1))
 
 
 def test_twenty_questions_are_labelled_by_keyboard_alone(system: System, open_page: Open) -> None:

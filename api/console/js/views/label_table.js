@@ -49,10 +49,10 @@ export function mountTable(root, modes) {
       { name: t("table.question"), kind: "text", cell: (row) => [h("span", { lang: "zh" }, row.question), h("small", { class: "dim" }, ` #${row.id}`)] },
       { name: t("table.answer"), cell: (row) => intentNames(row.intents) },
       { name: t("table.confidence"), kind: "number", cell: (row) => percent(row.confidence, 0) },
-      { name: t("table.method"), kind: "short", cell: (row) => methodName(row.method) },
+      { name: t("table.method"), kind: "nowrap", cell: (row) => methodName(row.method) },
       { name: t("table.version"), cell: (row) => row.model_version ?? "–" },
       { name: t("table.label"), cell: (row) => labelOf(row) },
-      { name: t("table.asked"), kind: "short", cell: (row) => moment(row.asked_at) },
+      { name: t("table.asked"), kind: "nowrap", cell: (row) => moment(row.asked_at) },
     ];
     put(list, table(columns, rows, { stack: true, caption: t("table.caption"), rowProps: (row) => ({ class: selected.has(row.id) ? "chosen" : "" }) }),
       h("div", { class: "row spread" }, h("span", { class: "dim" }, t("table.shown", { n: number(rows.length) })),
