@@ -88,7 +88,8 @@ def test_every_topic_is_listed_with_its_partitions() -> None:
 
 def test_every_path_of_the_api_exists() -> None:
     routes = {(route.method, re.sub(r"\{\w+\}", "{}", route.path.removeprefix("/"))) for route in ROUTES}
-    named = re.findall(r"`(GET|POST) ((?:questions|work|progress|guidelines|review|agreement|events|batches|keywords|models|rollout|stats)[^`?]*)", README)
+    rooms = "questions|work|progress|guidelines|review|agreement|events|batches|keywords|models|rollout|stats"
+    named = re.findall(rf"`(GET|POST) ((?:{rooms})[^`?]*)", README)
     assert {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in named} == routes
     for url in re.findall(r"localhost:8001/api/v1/model-tuning/([^\s\"?]+)", README):
         path = re.sub(r"/\d+/", "/{}/", re.sub(r"\{\w+\}", "{}", url))
