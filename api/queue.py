@@ -13,7 +13,7 @@ from schema.rollups import labels_by_intent
 from schema.tables import intent_label_suspects as suspected
 from schema.tables import intent_user_questions as questions
 
-SHUFFLED: Final = 200_000
+SHUFFLED: Final = 10_000
 """A queue up to this length is shuffled by the database; in a longer one ids are drawn until enough of them wait."""
 POOL: Final = 2_000
 POOL_PAGES: Final = 5

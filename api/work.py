@@ -35,7 +35,13 @@ async def next_work(api: Api, call: Call[Work, Nothing]) -> dict[str, Any]:
     A share comes blind, without the model's answer: so that labels do not lean on it, and for second opinions.
     """
     labeler, asked = call.labeler(), call.body
-    candidates = await api.database(lambda connection: _candidates(connection, labeler, asked))  # nobody waits for this
+
+    def look(connection: Connection) -> list[int]:
+        """Candidates, while nobody has to wait; none where the labeler seems to hold enough."""
+        enough = len(held_by(connection, labeler, utc_now())) >= asked.limit
+        return [] if enough else _candidates(connection, labeler, asked)
+
+    candidates = await api.database(look)
 
     def work(connection: Connection) -> dict[str, Any]:
         hold_lock(connection, "work")
@@ -109,6 +115,8 @@ class _Page:
 
     def take_free(self, candidates: Sequence[int]) -> None:
         """Those of `candidates` that nobody has taken meanwhile, in their order."""
+        if not candidates or not self.missing:
+            return
         chosen = select(questions.c.id, questions.c.text_hash).where(questions.c.id.in_(candidates), self._free)
         found = {row.id: row.text_hash for row in self._connection.execute(chosen)}
         self._add(((number, found[number]) for number in candidates if number in found), second=False)
