@@ -1,8 +1,8 @@
 """Answering questions with what is loaded at that moment: who answers, how many at once, until when, and the comparison.
 
-A question is answered in a thread of a small pool. So many may wait, and no more: beyond that a request is refused at once,
-with the moment to come again, rather than answered too late. In a rollout the other version scores the question as well, in
-a thread of its own, after the answer has left; where that thread is behind, questions are passed over.
+A question waits for its turn in one of a few threads (`consumers.turns`). So many may wait, and no more: beyond that a
+request is refused at once, with the moment to come again, rather than answered too late. In a rollout the other version scores
+the question as well, in a thread of its own, after the answer has left; where that thread is behind, questions are passed over.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
@@ -18,6 +19,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel, ConfigDict, Field
 
+from consumers.turns import Turns
 from consumers.units import Loaded, Units
 from schema.errors import ArtefactError, TransientError
 from schema.events import MAX_QUESTION_CHARS, Classification, Identifier, Moment, ShadowScored
@@ -62,7 +64,7 @@ class Answers:
     """The answering side of a replica."""
 
     def __init__(self, settings: Settings, producer: EventProducer) -> None:
-        self._threads = ThreadPoolExecutor(settings.inference_threads, thread_name_prefix="answer")
+        self._turns = Turns(self._score, lambda one: one.unit.predictor.at_once, threads=settings.inference_threads)
         self._most = settings.answer_queue
         self._seconds = settings.answer_timeout
         self._inside = 0
@@ -74,7 +76,7 @@ class Answers:
     def stop(self) -> None:
         """End the threads; what waits for the shadow is passed over."""
         self._shadow.shutdown(cancel_futures=True)
-        self._threads.shutdown()
+        self._turns.stop()
 
     async def answer(self, question: Question, units: Units | None) -> Classification:
         """Answer with `units`, as they are at this moment.
@@ -119,20 +121,22 @@ class Answers:
 
     async def _local(self, question: Question, units: Units, chosen: Loaded) -> tuple[Loaded, Classification]:
         """The answer of model and rules. A candidate that fails is counted, and what serves answers in its place."""
-        loop = asyncio.get_running_loop()
         for one in dict.fromkeys((chosen, units.serving)):
             try:
-                return one, await loop.run_in_executor(self._threads, self._score, one, question)
+                return one, await asyncio.wrap_future(self._turns.ask(one, question))
             except ArtefactError as error:
                 one.figures.failed()
                 log.error("%s failed on a question: %s", one.unit.version, error)
         raise TransientError("the model failed on this question")
 
-    def _score(self, one: Loaded, question: Question) -> Classification:
+    def _score(self, one: Loaded, questions: Sequence[Question]) -> list[Classification]:
+        """The answers of model and rules. Each took as long as all, for who asked."""
         began = time.perf_counter()
-        local = one.unit.answer_local(question.question, question.asked_at)
-        one.figures.answered(local.confidence, time.perf_counter() - began, unsure=local.confidence < self._confidence)
-        return local
+        answers = one.unit.answer_together([(question.question, question.asked_at) for question in questions])
+        seconds = time.perf_counter() - began
+        for local in answers:
+            one.figures.answered(local.confidence, seconds, unsure=local.confidence < self._confidence)
+        return answers
 
     def _compare(self, question: Question, said: Classification, chosen: Loaded, other: Loaded) -> None:
         if not self._room.acquire(blocking=False):
@@ -149,7 +153,7 @@ class Answers:
 
     def _score_in_shadow(self, question: Question, said: Classification, chosen: Loaded, other: Loaded) -> None:
         try:
-            would = self._score(other, question)
+            (would,) = self._score(other, [question])
         except ArtefactError as error:
             other.figures.failed()
             SHADOWED.labels("failed").inc()

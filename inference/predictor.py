@@ -1,13 +1,14 @@
 """From questions to calibrated probabilities: encoder and wide half, sigmoid of their logits by temperature, threshold rule.
 
 Replicas, the gate and ``intentloop evaluate`` all use this one class, so that what is evaluated is what is served.
-Questions go through the model one at a time: the int8 model scales its activations over the whole input, and in a batch the
-same question would get slightly other numbers, depending on its neighbours.
+Several questions go through a model at once only where that changes none of them: `training.graph` writes such models, with
+a scale per token, and their files say so. A model that scales its activations over the whole input would give a question
+slightly other numbers in a batch, depending on its neighbours; it gets them one at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,15 @@ from schema.taxonomy import MAX_INTENTS, NON_FORTUNE, Intent
 from schema.text import simplify
 
 Probabilities = NDArray[np.float32]
+ROWS: Final = "intentloop.rows"
+"""The property of a model file that says whether an answer hangs on the question alone: then it is `ROWS_INDEPENDENT`."""
+ROWS_INDEPENDENT: Final = "independent"
+MOST_AT_ONCE: Final = 8
+"""Questions that go through a model at once: more gain little, and everyone among them waits for all."""
+MOST_PLACES: Final = 384
+"""Tokens that go through a model at once, padding included."""
+_SMALL: Final = 16 << 20
+"""Bytes of a model that one thread computes as fast as two."""
 _MAX_CHARACTERS: Final = 2_000
 _WARM_UP: Final = ("我今年的财运怎么样？", "今天天气好吗")
 
@@ -34,7 +44,11 @@ def prepare(text: str) -> str:
 
 
 class Predictor:
-    """One loaded model. Safe to use from several threads."""
+    """One loaded model. Safe to use from several threads.
+
+    Attributes:
+        at_once: questions that are worth asking together; 1 where each goes through the model alone.
+    """
 
     def __init__(
         self,
@@ -47,7 +61,9 @@ class Predictor:
         temperature: float,
         wide_share: float,
         max_length: int,
+        at_once: int = 1,
     ) -> None:
+        self.at_once = at_once
         self.labels: tuple[Intent, ...] = tuple(labels)
         self.thresholds = dict(thresholds)
         self.temperature = temperature
@@ -67,22 +83,15 @@ class Predictor:
 
         Args:
             folder: an artefact.
-            threads: threads that one call may use.
+            threads: threads that one call may use; a small model uses one.
 
         Raises:
             ArtefactError: the model or tokenizer cannot be loaded, or gives nonsense.
         """
         manifest = read_manifest(folder)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Spinning threads save microseconds and cost whole cores when a replica is idle.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        model = folder / "model.onnx"
         try:
-            session = onnxruntime.InferenceSession(
-                str(folder / "model.onnx"), sess_options=options, providers=["CPUExecutionProvider"]
-            )
+            session = _session(model, threads=1 if model.stat().st_size <= _SMALL else threads)
             tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8"))
         except Exception as error:  # tokenizers raises bare Exception, ONNX Runtime types that share no other base
             raise ArtefactError(f"{folder} cannot be loaded: {error}") from error
@@ -95,6 +104,7 @@ class Predictor:
             temperature=manifest.temperature,
             wide_share=manifest.wide_share,
             max_length=manifest.max_length,
+            at_once=MOST_AT_ONCE if _is_independent(session) else 1,
         )
         if not np.isfinite(predictor.probabilities(_WARM_UP)).all():
             raise ArtefactError(f"the model of {folder} answers with numbers that are not finite")
@@ -106,24 +116,32 @@ class Predictor:
         Raises:
             ArtefactError: the model does not fit the tokenizer or the labels.
         """
-        rows = np.empty((len(texts), len(self.labels)), dtype=np.float32)
-        wide = np.zeros_like(rows)
+        deep = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        wide = np.zeros_like(deep)
+        encoded = []
         for i, text in enumerate(texts):
             prepared = prepare(text)
             if self._grams is not None:
                 wide[i] = self._grams.logits(prepared)
-            encoding = self._tokenizer.encode(prepared)
-            feeds = {
-                "input_ids": np.array([encoding.ids], dtype=np.int64),
-                "attention_mask": np.array([encoding.attention_mask], dtype=np.int64),
-                "token_type_ids": np.array([encoding.type_ids], dtype=np.int64),
-            }
-            try:
-                (answer,) = self._session.run(["logits"], {k: v for k, v in feeds.items() if k in self._inputs})
-                rows[i] = answer[0]
-            except Exception as error:  # as above
-                raise ArtefactError(f"the model fails on a question of {len(encoding.ids)} tokens: {error}") from error
-        return rows, wide
+            encoded.append(self._tokenizer.encode(prepared).ids)
+        for some in groups([len(ids) for ids in encoded], self.at_once):
+            deep[some] = self._run([encoded[i] for i in some])
+        return deep, wide
+
+    def _run(self, rows: Sequence[list[int]]) -> Probabilities:
+        """The model's logits for questions of some tokens each, float32 [len(rows), labels]."""
+        tokens = max(map(len, rows))
+        ids = np.zeros((len(rows), tokens), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        try:
+            (answer,) = self._session.run(["logits"], {k: v for k, v in feeds.items() if k in self._inputs})
+            return np.asarray(answer, dtype=np.float32).reshape(len(rows), len(self.labels))
+        except Exception as error:  # as above
+            raise ArtefactError(f"the model fails on {len(rows)} questions of up to {tokens} tokens: {error}") from error
 
     def logits(self, texts: Sequence[str]) -> Probabilities:
         """Both halves together, float32 [len(texts), labels].
@@ -140,6 +158,39 @@ class Predictor:
     def decide(self, row: Probabilities) -> list[Intent]:
         """The intents of one row of probabilities, best first: `decide` with this model's labels and thresholds."""
         return decide(row, self.labels, self._bars)
+
+
+def _session(model: Path, *, threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Between two operators a thread is waited for awake, which makes an answer a third faster; not between two answers,
+    # when it would cost whole cores.
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "50")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return onnxruntime.InferenceSession(
+        str(model),
+        sess_options=options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=["SkipLayerNormFusion"],  # the fused operator takes eight times as long as its parts
+    )
+
+
+def _is_independent(session: Any) -> bool:
+    return bool(session.get_modelmeta().custom_metadata_map.get(ROWS) == ROWS_INDEPENDENT)
+
+
+def groups(lengths: Sequence[int], at_once: int) -> Iterator[list[int]]:
+    """The places of `lengths` in groups of like length, at most `at_once` each, and padded at most `MOST_PLACES`."""
+    group: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if group and (len(group) == at_once or (len(group) + 1) * lengths[group[0]] > MOST_PLACES):
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group
 
 
 def together(deep: Probabilities, wide: Probabilities, wide_share: float) -> Probabilities:

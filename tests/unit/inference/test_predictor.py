@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from inference.artefact import read_manifest, seal
-from inference.predictor import Predictor, decide, prepare, sigmoid
+from inference.predictor import MOST_PLACES, Predictor, decide, groups, prepare, sigmoid
 from schema.errors import ArtefactError
 from schema.taxonomy import INTENTS, Intent
 from training.corpus import seed_rows
@@ -63,10 +64,24 @@ def test_every_answer_is_a_legal_label(predictor: Predictor) -> None:
 
 
 def test_a_question_gets_the_same_answer_alone_and_in_any_company(predictor: Predictor, questions: list[str]) -> None:
+    assert predictor.at_once > 1
     together = predictor.probabilities(questions)
     alone = np.concatenate([predictor.probabilities([question]) for question in questions])
-    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)
-    np.testing.assert_allclose(predictor.probabilities(questions[::-1])[::-1], together, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(predictor.probabilities(questions[::-1])[::-1], together, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 8])
+def test_groups_hold_everyone_once_with_others_of_like_length(at_once: int) -> None:
+    lengths = np.random.default_rng(2).integers(3, 513, 100).tolist()
+    found = list(groups(lengths, at_once))
+    assert sorted(i for group in found for i in group) == list(range(100))
+    for group in found:
+        longest = max(lengths[i] for i in group)
+        assert len(group) == 1 or (len(group) <= at_once and len(group) * longest <= MOST_PLACES)
+    spans = [(max(lengths[i] for i in group), min(lengths[i] for i in group)) for group in found]
+    assert all(before[1] >= after[0] for before, after in itertools.pairwise(spans))
+    assert list(groups([], at_once)) == []
 
 
 def test_threads_may_share_a_predictor(predictor: Predictor, questions: list[str]) -> None:
