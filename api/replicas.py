@@ -91,7 +91,7 @@ class Replicas:
             seen = sorted(self._seen.items())
         wanted = serving["version"] if serving is not None else None
         live = [(name, one) for name, one in seen if one.is_live(now)]
-        behind = [name for name, one in live if not _follows(one.status, wanted, candidate)]
+        behind = [name for name, one in live if not _follows(one.status, serving, candidate)]
         newest = candidate or serving
         late = newest is not None and now - newest["activated_at"].replace(tzinfo=UTC) > timedelta(seconds=deadline)
         failed = [name for name, one in live if _has_failed(one.status, candidate)]
@@ -106,8 +106,9 @@ class Replicas:
         }
 
 
-def _follows(status: ReplicaStatus, wanted: str | None, candidate: InForce) -> bool:
-    if status.version != wanted:
+def _follows(status: ReplicaStatus, serving: InForce, candidate: InForce) -> bool:
+    """Whether it has loaded both. The version alone does not tell: it may serve since an earlier activation."""
+    if serving is None or (status.version, status.loaded_generation) != (serving["version"], serving["generation"]):
         return False
     found = status.candidate
     return candidate is None or (found is not None and (found.generation, found.state) == (candidate["generation"], "loaded"))

@@ -19,7 +19,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel, ConfigDict, Field
 
-from consumers.turns import Turns
+from consumers.turns import Limits, Turns
 from consumers.units import Loaded, Units
 from schema.errors import ArtefactError, TransientError
 from schema.events import MAX_QUESTION_CHARS, Classification, Identifier, Moment, ShadowScored
@@ -60,11 +60,17 @@ class Question(BaseModel):
     timeout_ms: int | None = Field(default=None, ge=1, le=600_000)
 
 
+def limits(one: Loaded) -> Limits:
+    """What the model of `one` is worth."""
+    predictor = one.unit.predictor
+    return Limits(predictor.at_once, predictor.side_by_side)
+
+
 class Answers:
     """The answering side of a replica."""
 
     def __init__(self, settings: Settings, producer: EventProducer) -> None:
-        self._turns = Turns(self._score, lambda one: one.unit.predictor.at_once, threads=settings.inference_threads)
+        self._turns = Turns(self._score, limits, threads=settings.inference_threads)
         self._most = settings.answer_queue
         self._seconds = settings.answer_timeout
         self._inside = 0

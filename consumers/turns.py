@@ -1,24 +1,31 @@
 """Questions wait for a thread, and those for the same version go into its model together.
 
-Nobody waits for company: a thread that is free takes what waits at that moment. Whoever gave up meanwhile, because a deadline
-came or a client left, is passed over before anything is computed. Where several fail together each is asked again alone, so
-that a bad question fails alone.
+Nobody waits for company: a thread that is free takes what waits at that moment. A version gets no more threads than speed it
+up, so that a slow one leaves some to the other. Whoever gave up meanwhile, because a deadline came or a client left, is passed
+over before anything is computed. Where several fail together each is asked again alone, so that a bad question fails alone.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from schema.errors import TransientError
 
-V = TypeVar("V")
+V = TypeVar("V", bound=Hashable)
 Q = TypeVar("Q")
 A = TypeVar("A")
+
+
+class Limits(NamedTuple):
+    """How many questions a version is worth asking together, and in how many threads side by side."""
+
+    questions: int
+    threads: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,18 +38,19 @@ class _Waiting(Generic[V, Q, A]):
 class Turns(Generic[V, Q, A]):
     """Threads that answer. How many may wait is for who asks to say."""
 
-    def __init__(self, work: Callable[[V, Sequence[Q]], Sequence[A]], at_once: Callable[[V], int], *, threads: int) -> None:
+    def __init__(self, work: Callable[[V, Sequence[Q]], Sequence[A]], limits: Callable[[V], Limits], *, threads: int) -> None:
         """Begin.
 
         Args:
             work: gives the answers of one version to some questions, in their order.
-            at_once: how many questions a version is worth asking together.
-            threads: how many answer side by side.
+            limits: what a version is worth.
+            threads: how many there are for all versions.
         """
         self._work = work
-        self._at_once = at_once
+        self._limits = limits
         self._news = threading.Condition()
         self._waiting: deque[_Waiting[V, Q, A]] = deque()
+        self._busy: Counter[V] = Counter()
         self._stopping = False
         self._threads = [threading.Thread(target=self._run, name=f"answer-{i}", daemon=True) for i in range(threads)]
         for thread in self._threads:
@@ -71,28 +79,42 @@ class Turns(Generic[V, Q, A]):
             thread.join()
 
     def _run(self) -> None:
-        while turn := self._next():
-            self._answer(turn)
+        while self._turn():
+            pass
+
+    def _turn(self) -> bool:
+        """Take one turn; False once nobody is to come. Nothing of a turn is kept: a version that is replaced must go."""
+        turn = self._next()
+        if not turn:
+            return False
+        self._answer(turn)
+        version = turn[0].version
+        with self._news:
+            self._busy[version] -= 1
+            self._busy += Counter()  # drops those at 0
+            self._news.notify_all()
+        return True
 
     def _next(self) -> list[_Waiting[V, Q, A]]:
         """Whose turn it is; empty once nobody is to come."""
         with self._news:
-            while True:
-                self._news.wait_for(lambda: self._waiting or self._stopping)
-                if not self._waiting:
-                    return []
-                if turn := self._take():
+            while self._waiting or not self._stopping:
+                free = (one.version for one in self._waiting if self._busy[one.version] < self._limits(one.version).threads)
+                if (version := next(free, None)) is None:
+                    self._news.wait()
+                elif turn := self._take(version):
+                    self._busy[version] += 1
                     return turn
+            return []
 
-    def _take(self) -> list[_Waiting[V, Q, A]]:
-        """The first, and who waits for the same version; the others keep their order."""
-        version = self._waiting[0].version
-        most = self._at_once(version)
+    def _take(self, version: V) -> list[_Waiting[V, Q, A]]:
+        """Who waits for `version` longest; the others keep their order."""
+        most = self._limits(version).questions
         turn: list[_Waiting[V, Q, A]] = []
         others: list[_Waiting[V, Q, A]] = []
         while self._waiting and len(turn) < most:
             one = self._waiting.popleft()
-            if one.version is not version:
+            if one.version != version:
                 others.append(one)
             elif one.answer.set_running_or_notify_cancel():
                 turn.append(one)

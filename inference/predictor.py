@@ -48,6 +48,7 @@ class Predictor:
 
     Attributes:
         at_once: questions that are worth asking together; 1 where each goes through the model alone.
+        side_by_side: threads that are worth asking from: one where the model itself uses several.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Predictor:
         wide_share: float,
         max_length: int,
         at_once: int = 1,
+        side_by_side: int = 1,
     ) -> None:
         self.at_once = at_once
+        self.side_by_side = side_by_side
         self.labels: tuple[Intent, ...] = tuple(labels)
         self.thresholds = dict(thresholds)
         self.temperature = temperature
@@ -83,7 +86,7 @@ class Predictor:
 
         Args:
             folder: an artefact.
-            threads: threads that one call may use; a small model uses one.
+            threads: how many there are; a small model uses one of them for a call.
 
         Raises:
             ArtefactError: the model or tokenizer cannot be loaded, or gives nonsense.
@@ -91,7 +94,8 @@ class Predictor:
         manifest = read_manifest(folder)
         model = folder / "model.onnx"
         try:
-            session = _session(model, threads=1 if model.stat().st_size <= _SMALL else threads)
+            own = 1 if model.stat().st_size <= _SMALL else threads
+            session = _session(model, threads=own)
             tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8"))
         except Exception as error:  # tokenizers raises bare Exception, ONNX Runtime types that share no other base
             raise ArtefactError(f"{folder} cannot be loaded: {error}") from error
@@ -105,6 +109,7 @@ class Predictor:
             wide_share=manifest.wide_share,
             max_length=manifest.max_length,
             at_once=MOST_AT_ONCE if _is_independent(session) else 1,
+            side_by_side=threads if own == 1 else 1,
         )
         if not np.isfinite(predictor.probabilities(_WARM_UP)).all():
             raise ArtefactError(f"the model of {folder} answers with numbers that are not finite")

@@ -90,7 +90,7 @@ TEXTS = [
 
 
 def test_a_canary_is_compared_promoted_and_rolled_back(settings: Settings, engine: Engine, tmp_path: Path) -> None:
-    settings = settings.model_copy(update={"guard_agreement": 0.0})
+    settings = settings.model_copy(update={"guard_answers": 10_000})  # people decide here, not the guard
     add_version(settings, engine, tmp_path / "v1", "v1", bar=0.2)
     with a_system(settings, engine, "streams") as (api, a, b):
         status, told = post(f"{api}/models/v1/activate", {"traffic": 40, "reason": "a try"})
@@ -106,10 +106,10 @@ def test_a_canary_is_compared_promoted_and_rolled_back(settings: Settings, engin
             assert {ask(b if user % 2 else a, TEXTS[0], f"user {user}")["model_version"]} == by_user[user], "on any replica"
 
         _store_and_label(settings, engine, api, answers)
-        wait_until(lambda: (get(f"{api}/rollout")["comparison"] or {}).get("pairs"), "labelled questions are compared")
+        wait_until(lambda: (get(f"{api}/rollout")["comparison"] or {}).get("pairs") == 20, "labelled questions are compared")
         comparison = get(f"{api}/rollout")["comparison"]
-        assert comparison["verdict"] == "unknown"
-        assert "more would tell" in comparison["says"]
+        assert comparison["verdict"] in {"unknown", "worse"}, "people agreed with v0, and v1 says more"
+        assert ("more would tell" in comparison["says"]) is (comparison["verdict"] == "unknown")
         assert comparison["candidate"]["answered"] >= 32
         assert comparison["agreement"]["compared"] >= 32
         assert comparison["candidate"]["p99_ms"] > 0

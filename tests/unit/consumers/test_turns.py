@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from consumers.answers import Answers, Overloaded, Question, TooLate
-from consumers.turns import Turns
+from consumers.turns import Limits, Turns
 from consumers.units import Loaded, Units
 from inference.pipeline import Pipeline
 from inference.rules import KeywordRules, Reading, RuleSet
@@ -65,9 +66,9 @@ Line = Turns[Pipeline, str, Classification]
 
 
 @contextmanager
-def line(held: Held, at_once: Callable[[Pipeline], int] = lambda unit: unit.predictor.at_once) -> Iterator[Line]:
-    """One thread."""
-    turns: Line = Turns(held, at_once, threads=1)
+def line(held: Held, questions: int = 8, threads: int = 1) -> Iterator[Line]:
+    """So many threads, of which a version gets one."""
+    turns: Line = Turns(held, lambda _: Limits(questions, 1), threads=threads)
     try:
         yield turns
     finally:
@@ -148,9 +149,29 @@ def test_versions_never_share_a_turn_and_keep_their_order(unit: Pipeline) -> Non
     assert [(u.version, q) for u, q in held.turns[1:]] == [("other", QUESTIONS[1:7:2]), ("v0", QUESTIONS[2:7:2])]
 
 
+def test_a_version_that_is_slow_leaves_a_thread_to_the_other(unit: Pipeline) -> None:
+    slow, other = replace(unit, version="slow"), replace(unit, version="other")
+    held = Held()
+
+    def work(unit: Pipeline, questions: Sequence[str]) -> list[Classification]:
+        return held(unit, questions) if unit.version == "slow" else answer(unit, questions)
+
+    turns: Line = Turns(work, lambda _: Limits(8, 1), threads=2)
+    try:
+        first = occupy(turns, slow, held)
+        waiting = [turns.ask(slow, question) for question in QUESTIONS[1:4]]
+        assert turns.ask(other, QUESTIONS[4]).result(30).model_version == "other"
+        assert not any(one.done() for one in (first, *waiting))
+        held.go.set()
+        assert {one.result(30).model_version for one in (first, *waiting)} == {"slow"}
+    finally:
+        held.go.set()
+        turns.stop()
+
+
 def test_a_model_whose_rows_hang_on_their_neighbours_is_asked_one_by_one(unit: Pipeline) -> None:
     held = Held()
-    with line(held, lambda _: 1) as turns:
+    with line(held, questions=1) as turns:
         occupy(turns, unit, held)
         asked = [turns.ask(unit, question) for question in QUESTIONS[1:5]]
         held.go.set()
@@ -158,9 +179,26 @@ def test_a_model_whose_rows_hang_on_their_neighbours_is_asked_one_by_one(unit: P
     assert [questions for _, questions in held.turns] == [[question] for question in QUESTIONS[:5]]
 
 
+def test_a_version_that_is_replaced_is_let_go() -> None:
+    class Version:
+        """Something to be gone."""
+
+    turns: Turns[Version, str, str] = Turns(lambda _, asked: [text.upper() for text in asked], lambda _: Limits(8, 1), threads=2)
+    version = Version()
+    assert turns.ask(version, "a").result(20) == "A"
+    gone = weakref.ref(version)
+    del version
+    for _ in range(200):
+        if gone() is None:
+            break
+        threading.Event().wait(0.01)  # the thread may still be on its way back
+    assert gone() is None
+    turns.stop()
+
+
 def test_stop_answers_who_waits_and_then_takes_nobody(unit: Pipeline) -> None:
     held = Held()
-    turns: Line = Turns(held, lambda unit: unit.predictor.at_once, threads=2)
+    turns: Line = Turns(held, lambda _: Limits(8, 2), threads=2)
     occupy(turns, unit, held)
     asked = [turns.ask(unit, question) for question in QUESTIONS[1:20]]
     held.go.set()
